@@ -1,0 +1,41 @@
+"What all tests share: the event loop, no task left behind, and no skipped test in CI."
+import asyncio, functools, inspect, os
+
+import pytest
+
+import fasthtml_sse.core.source as source
+
+
+@pytest.fixture
+def anyio_backend(): return 'asyncio', {'debug': True}
+
+
+def leaving_no_task(test):
+    "`test`, which fails if it leaves a task behind, of the library or of its own."
+    @functools.wraps(test)
+    async def checked(*args, **kwargs):
+        before = asyncio.all_tasks()
+        await test(*args, **kwargs)
+        for _ in range(100):
+            if not (left := asyncio.all_tasks() - before - source._lingering): return
+            await asyncio.wait(left, timeout=0.01)
+        raise AssertionError(f'tasks left behind: {left}')
+    checked.is_checked = True
+    return checked
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        holder, name = (item.obj.hypothesis, 'inner_test') if hasattr(item.obj, 'hypothesis') else (item, 'obj')
+        test = getattr(holder, name)
+        if inspect.iscoroutinefunction(test) and not hasattr(test, 'is_checked'): setattr(holder, name, leaving_no_task(test))
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = terminalreporter.stats.get('skipped', [])
+    if os.environ.get('CI') and skipped: terminalreporter.write_line(f'{len(skipped)} skipped: in CI every test must run', red=True)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    reporter = session.config.pluginmanager.get_plugin('terminalreporter')
+    if os.environ.get('CI') and reporter and reporter.stats.get('skipped') and not exitstatus: session.exitstatus = 1

@@ -1,0 +1,276 @@
+"SSEResponse in process: what is sent, when, and what a slow, silent or vanished client does to it."
+import asyncio, threading, time
+
+import pytest
+from fasthtml.common import Div, fast_app
+from starlette.background import BackgroundTask
+
+from fasthtml_sse import SSEResponse, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
+from fasthtml_sse.core.source import LIMIT
+from fasthtml_sse.testing import open_stream
+from tests.clock import VirtualLoop
+
+pytestmark = pytest.mark.anyio
+virtual = pytest.mark.parametrize('anyio_backend', [('asyncio', {'loop_factory': VirtualLoop})], ids=['virtual'])
+
+
+def app_of(make, **kw):
+    "An app that answers `/` with what `make` returns."
+    app, rt = fast_app(**kw)
+    rt('/', methods=['get', 'head'])(make)
+    return app
+
+class Chunks:
+    "An ASGI server's side of one request, which notes each chunk as it was sent."
+    def __init__(self): self.sent, self.left, self.open, self.free = [], asyncio.Event(), asyncio.Event(), asyncio.Event(); self.free.set()
+    async def send(self, message):
+        await self.free.wait()
+        if message['type'] == 'http.response.body': self.sent.append(message['body'])
+        self.open.set()
+    async def receive(self):
+        await self.left.wait()
+        return {'type': 'http.disconnect'}
+    async def get(self, response): await response({'type': 'http', 'method': 'GET', 'headers': [], 'query_string': b''}, self.receive, self.send)
+
+
+async def test_headers_keep_proxies_and_middleware_from_buffering():
+    async with open_stream(app_of(lambda: SSEResponse(['x'])), '/') as s: pass
+    assert s.headers['content-type'] == 'text/event-stream; charset=utf-8'
+    assert s.headers['cache-control'] == 'no-store, no-transform' and s.headers['x-accel-buffering'] == 'no' and 'content-length' not in s.headers
+
+async def test_headers_and_status_can_be_set():
+    async with open_stream(app_of(lambda: SSEResponse([], headers={'X-A': '1', 'Cache-Control': 'no-cache'}, status_code=202)), '/') as s: pass
+    assert s.status == 202 and s.headers['x-a'] == '1' and s.headers.getlist('cache-control') == ['no-cache']
+
+async def test_head_is_answered_without_touching_the_source():
+    touched = []
+    def source(): touched.append(1); yield 'x'
+    async with open_stream(app_of(lambda: SSEResponse(source)), '/', method='HEAD') as s: assert [e async for e in s] == []
+    async with open_stream(app_of(lambda: SSEStream().response(source)), '/', method='HEAD') as s: assert s.raw == b''
+    assert not touched
+
+async def test_a_response_adds_no_words_of_its_own():
+    async with open_stream(app_of(lambda: SSEResponse(['a', Div('b'), ServerSentEvent('c', id='1')])), '/') as s: assert len([e async for e in s]) == 3
+    assert s.raw == b'data: a\n\ndata: <div>b</div>\n\nid: 1\ndata: c\n\n'
+
+async def test_a_response_made_in_a_plain_handler_works():
+    async with open_stream(app_of(lambda: SSEResponse(['x'])), '/') as s: assert (await s.next()).data == 'x'
+
+async def test_background_runs_after_the_stream():
+    ran = []
+    def make():
+        response = SSEResponse(['x'])
+        response.background = BackgroundTask(ran.append, 1)
+        return response
+    async with open_stream(app_of(make), '/') as s: await s.next()
+    assert ran == [1]
+
+async def test_an_error_of_the_source_goes_to_the_server_and_not_to_the_client():
+    def source(): yield 'x'; raise LookupError('secret')
+    with pytest.raises(LookupError, match='secret'):
+        async with open_stream(app_of(lambda: SSEResponse(source)), '/') as s:
+            while True: await s.next()
+    assert s.raw == b'data: x\n\n'
+
+@pytest.mark.parametrize('bad', [dict(heartbeat_interval=0), dict(heartbeat_interval=float('nan')), dict(send_timeout=None), dict(send_timeout=-1)])
+def test_impossible_settings_are_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))): SSEResponse([], **bad)
+
+
+# Chunks
+
+async def test_what_is_yielded_without_suspending_is_one_chunk():
+    chunks = Chunks()
+    await chunks.get(SSEResponse(f'{n}' for n in range(3)))  # a sync source hands over one by one
+    assert len(chunks.sent) == 4
+    async def source():
+        for n in range(100): yield n
+        await asyncio.sleep(0)
+        yield 'last'
+    chunks = Chunks()
+    await chunks.get(SSEResponse(source))
+    assert chunks.sent[0].count(b'\n\n') == 100 and chunks.sent[1:] == [b'data: last\n\n', b'']
+
+async def test_chunks_are_bounded_and_a_blocked_socket_stops_the_source():
+    made = []
+    async def source():
+        while True: made.append(1); yield 'x' * 1016  # frames of 1 KiB
+    chunks = Chunks()
+    request = asyncio.create_task(chunks.get(SSEResponse(source)))
+    await chunks.open.wait()
+    while len(chunks.sent) < 3: await asyncio.sleep(0)
+    assert set(map(len, chunks.sent)) == {LIMIT}
+    chunks.free.clear()
+    for _ in range(100): await asyncio.sleep(0)
+    stopped = len(made)
+    for _ in range(100): await asyncio.sleep(0)
+    assert len(made) == stopped <= (len(chunks.sent) + 2) * LIMIT // 1024
+    chunks.free.set(); chunks.left.set()
+    await request
+
+async def test_a_source_that_never_suspends_lets_others_have_their_turn():
+    turns = 0
+    async def source():
+        while True:
+            time.sleep(0.001)
+            yield None if turns < 3 else 'x'
+    chunks = Chunks()
+    request = asyncio.create_task(chunks.get(SSEResponse(source)))
+    for turns in range(10): await asyncio.sleep(0)
+    chunks.left.set()
+    await request
+
+async def test_a_slow_reader_holds_up_nobody_and_misses_nothing():
+    async def source():
+        for n in range(50): yield n; await asyncio.sleep(0)
+    app = app_of(lambda: SSEResponse(source))
+    async with open_stream(app, '/') as slow, open_stream(app, '/') as quick:
+        await slow.next()
+        slow.pause()
+        assert len([e async for e in quick]) == 50
+        slow.resume()
+        assert len([e async for e in slow]) == 49
+
+
+# Heartbeats
+
+@virtual
+async def test_one_timer_beats_for_all_that_are_quiet(anyio_backend):
+    async def busy():
+        while True: yield 'x'; await asyncio.sleep(0.5)
+    loop, quiet = asyncio.get_running_loop(), [Chunks() for _ in range(5)]
+    live = Chunks()
+    async def forever():
+        if False: yield
+        await asyncio.Event().wait()
+    requests = [asyncio.create_task(c.get(SSEResponse(forever, heartbeat_interval=1))) for c in quiet]
+    requests.append(asyncio.create_task(live.get(SSEResponse(busy, heartbeat_interval=1))))
+    await asyncio.sleep(3.4)
+    assert [c.sent for c in quiet] == [[b': heartbeat\n\n'] * 3] * 5 and set(live.sent) == {b'data: x\n\n'}
+    assert sum('_beat' in repr(handle) and not handle.cancelled() for handle in loop._scheduled) == 1
+    for c in (*quiet, live): c.left.set()
+    await asyncio.gather(*requests)
+    assert not any('_beat' in repr(handle) and not handle.cancelled() for handle in loop._scheduled)
+
+@virtual
+async def test_no_heartbeat_when_none_is_wanted(anyio_backend):
+    async def late():
+        await asyncio.sleep(100)
+        yield 'x'
+    for interval, beats in ((None, 0), (15, 6)):
+        chunks = Chunks()
+        await chunks.get(SSEResponse(late, heartbeat_interval=interval))
+        assert chunks.sent.count(b': heartbeat\n\n') == beats
+
+@virtual
+async def test_a_blocked_socket_gets_no_heartbeat_and_is_dropped_in_time(anyio_backend):
+    closed = []
+    async def source():
+        try:
+            while True: yield 'x' * LIMIT
+        finally: closed.append(asyncio.get_running_loop().time())
+    chunks = Chunks()
+    request = asyncio.create_task(chunks.get(SSEResponse(source, heartbeat_interval=1, send_timeout=10)))
+    await chunks.open.wait()
+    chunks.free.clear()
+    await request
+    assert closed == [pytest.approx(10, abs=0.1)] and b': heartbeat\n\n' not in chunks.sent
+
+
+# Clients that leave, and the end
+
+async def test_a_silent_source_is_closed_when_its_client_leaves():
+    closed = asyncio.Event()
+    async def source():
+        try: yield 'x'; await asyncio.Event().wait()
+        finally: closed.set()
+    async with open_stream(app_of(lambda: SSEResponse(source)), '/') as s: await s.next()
+    assert closed.is_set()
+
+async def test_cancelling_the_request_closes_the_source_and_goes_through():
+    closed = []
+    async def source():
+        try: yield 'x'; await asyncio.Event().wait()
+        finally: await asyncio.sleep(0.01); closed.append(1)
+    chunks = Chunks()
+    request = asyncio.create_task(chunks.get(SSEResponse(source)))
+    while not chunks.sent: await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError): await request
+    assert closed == [1]
+
+async def test_a_send_that_fails_ends_the_stream():
+    class Gone(Chunks):
+        error = OSError
+        async def send(self, message):
+            if message['type'] == 'http.response.body': raise self.error('gone')
+    async def source():
+        while True: yield 'x'; await asyncio.sleep(0)
+    await Gone().get(SSEResponse(source))
+    broken = Gone()
+    broken.error = LookupError
+    with pytest.raises(LookupError): await broken.get(SSEResponse(source))
+
+async def test_end_streams_spares_what_opens_later():
+    async def source(): yield 'x'; await asyncio.Event().wait()
+    app = app_of(lambda: SSEResponse(source))
+    async with open_stream(app, '/') as early:
+        await early.next()
+        end_streams()
+        async with open_stream(app, '/') as late:
+            await late.next()
+            assert [e async for e in early] == []
+            with pytest.raises(TimeoutError): await late.next(timeout=0.05)
+    assert early.raw.startswith(b'data: x\n\nretry: ') and late.raw == b'data: x\n\n'
+
+async def test_end_streams_works_from_any_thread_and_for_every_loop():
+    async def source(): yield 'x'; await asyncio.Event().wait()
+    opened, raw = threading.Event(), []
+    async def elsewhere():
+        async with open_stream(app_of(lambda: SSEResponse(source)), '/') as s:
+            await s.next()
+            opened.set()
+            raw.extend([e async for e in s] or [s.raw])
+    thread = threading.Thread(target=asyncio.run, args=(elsewhere(),))
+    thread.start()
+    async with open_stream(app_of(lambda: SSEResponse(source)), '/') as s:
+        await s.next()
+        await asyncio.to_thread(opened.wait, 2)
+        await asyncio.to_thread(end_streams)
+        assert [e async for e in s] == []
+    await asyncio.to_thread(thread.join, 2)
+    assert not thread.is_alive() and b'retry: ' in raw[0]
+
+async def test_blocked_sync_sources_do_not_use_up_the_thread_pool():
+    release = threading.Event()
+    def source(): yield 'x'; release.wait(); yield 'y'
+    app, rt = fast_app()
+    @rt('/blocked')
+    @sse
+    def blocked(): yield from source()
+    @rt('/free')
+    def free(): return SSEResponse(['free'])
+    streams = [open_stream(app, '/blocked') for _ in range(45)]
+    opened = [await s.__aenter__() for s in streams]
+    for s in opened: await s.next()
+    async with open_stream(app, '/free') as s: assert (await s.next()).data == 'free'
+    release.set()
+    for s in opened: assert (await s.next()).data == 'y'
+    for s in streams: await s.__aexit__(None, None, None)
+
+async def test_a_sync_source_that_blocks_does_not_hold_the_response():
+    release, closed = threading.Event(), threading.Event()
+    def source():
+        try: yield 'x'; release.wait(5); yield 'y'
+        finally: closed.set()
+    start = time.monotonic()
+    async with open_stream(app_of(lambda: SSEResponse(source)), '/') as s: await s.next()
+    assert time.monotonic() - start < 1 and not closed.is_set()
+    release.set()
+    assert await asyncio.to_thread(closed.wait, 2)
+
+async def test_sources_are_opened_stepped_and_closed_in_one_thread():
+    import sqlite3
+    def rows():
+        with sqlite3.connect(':memory:') as db: return db.execute('select 1 union select 2')
+    async with open_stream(app_of(lambda: SSEResponse(rows)), '/') as s: assert [e.data async for e in s] == ['[1]', '[2]']

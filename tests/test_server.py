@@ -1,0 +1,110 @@
+"Streams on a real uvicorn: how they end when the server does, and when the client does."
+import asyncio, signal, time
+from pathlib import Path
+
+import pytest
+
+from tests.serving import connect, serving, streams, uvicorn
+
+pytestmark = pytest.mark.anyio
+FIFTY = ['/ticks'] * 49 + ['/silent']
+
+
+async def last_words(connections): return [await reader.read(-1) for reader, _ in connections]
+
+
+@pytest.mark.parametrize('how', [signal.SIGTERM, signal.SIGINT], ids=['SIGTERM', 'Ctrl-C'])
+async def test_fifty_streams_end_with_the_server(tmp_path, how):
+    async with serving(tmp_path, *uvicorn()) as server, streams(server.port, *FIFTY) as connections:
+        seconds = await server.stop(how)
+        assert seconds < 1
+        ends = await last_words(connections)
+        assert len(server.noted('finally')) == 50 and len(server.noted('on_shutdown')) == 1
+        assert all(end.endswith(b'\r\n0\r\n\r\n') for end in ends)
+        waits = {end.rpartition(b'retry: ')[2].split()[0] for end in ends}
+        assert len(waits) > 25 and all(500 <= int(w) <= 3000 for w in waits)
+        assert not any(b'event: close' in end for end in ends)
+        assert 'Traceback' not in server.output
+
+
+async def test_the_same_behind_middleware(tmp_path):
+    async with serving(tmp_path, *uvicorn(), MIDDLEWARE='1') as server, streams(server.port, *FIFTY) as connections:
+        seconds = await server.stop()
+        assert seconds < 1
+        assert len(server.noted('finally')) == 50 and len(server.noted('on_shutdown')) == 1
+        assert all(b'retry: ' in end and end.endswith(b'\r\n0\r\n\r\n') for end in await last_words(connections))
+
+
+async def test_a_source_that_lingers_or_blocks_does_not_hold_the_exit(tmp_path):
+    async with serving(tmp_path, *uvicorn()) as server, streams(server.port, '/lingering', '/blocked'):
+        seconds = await server.stop()
+        assert seconds < 1
+        assert len(server.noted('finally')) == len(server.noted('on_shutdown')) == 1
+
+
+@pytest.mark.parametrize('middleware', ['', '1'], ids=['plain', 'BaseHTTPMiddleware'])
+async def test_a_silent_source_is_closed_as_soon_as_its_client_goes(tmp_path, middleware):
+    async with serving(tmp_path, *uvicorn(), MIDDLEWARE=middleware) as server:
+        async with streams(server.port, '/silent'): left = time.monotonic()
+        noted, = await server.until_noted('finally')
+        assert noted - left <= 0.1
+
+
+@pytest.mark.parametrize('http', ['h11', 'httptools'])
+async def test_a_client_that_never_reads_is_dropped(tmp_path, http):
+    async with serving(tmp_path, *uvicorn('--http', http)) as server:
+        async with connect(server.port, '/firehose?send_timeout=1', receive_buffer=4096) as (reader, _):
+            noted, = await server.until_noted('finally', timeout=10)
+            full = server.noted('yield')[-1]
+            assert 0.9 <= noted - full <= 2
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                while await reader.readuntil(b'\n'): pass
+            seconds = await server.stop()
+            assert seconds < 1
+
+
+@pytest.mark.parametrize('path', ['/firehose', '/trickle'])
+@pytest.mark.parametrize('http', ['h11', 'httptools'])
+async def test_a_client_that_never_reads_does_not_hold_the_exit(tmp_path, http, path):
+    async with serving(tmp_path, *uvicorn('--http', http)) as server, connect(server.port, path, receive_buffer=4096):
+        await server.until_noted('start')
+        if path == '/firehose': await server.until_noted('yield', 20)
+        seconds = await server.stop()
+        assert seconds < 1
+        assert len(server.noted('finally')) == len(server.noted('on_shutdown')) == 1
+
+
+APP = '''
+import sys, asyncio
+from fasthtml.common import *
+from fasthtml_sse import sse
+app, rt = fast_app(secret_key='test')
+@rt
+@sse
+async def events():
+    yield 'hello'
+    await asyncio.sleep(3600)
+@rt
+def ok(): return 'VERSION'
+serve(host='127.0.0.1', port=int(sys.argv[1]))
+'''
+
+async def until_watching(pid):
+    "Wait until the process watches its files: an edit before that would go unseen."
+    async with asyncio.timeout(5):
+        while not any('inotify wd' in info.read_text() for info in Path(f'/proc/{pid}/fdinfo').iterdir()): await asyncio.sleep(0.01)
+
+
+async def test_an_edit_under_serve_reloads_while_a_stream_is_open(tmp_path):
+    main = tmp_path/'app'/'main.py'  # a folder of its own: the log must not be among the files that are watched
+    main.parent.mkdir()
+    main.write_text(APP.replace('VERSION', 'old'))
+    async with serving(tmp_path, 'main.py', 'PORT', cwd=main.parent) as server, streams(server.port, '/events') as connections:
+        assert await server.answers() == b'old'
+        await until_watching(server.process.pid)
+        edited = time.monotonic()
+        main.write_text(APP.replace('VERSION', 'newer'))
+        async with asyncio.timeout(5):
+            while await server.answers() != b'newer': await asyncio.sleep(0.01)
+        assert time.monotonic() - edited < 2
+        assert b'retry: ' in (await last_words(connections))[0]

@@ -1,0 +1,434 @@
+"SSEStream, StreamConfig and @sse: the frames, and how a stream ends."
+import asyncio, functools, logging, math, threading
+from contextlib import aclosing
+
+import pytest
+from fasthtml.common import Div, fast_app
+from fasthtml.core import EventStream
+from hypothesis import given, settings, strategies as st
+
+from fasthtml_sse import EventParser, Frame, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
+from fasthtml_sse.testing import open_stream
+from tests.clock import VirtualLoop
+
+pytestmark = pytest.mark.anyio
+BARE = dict(send_initial_message=False, send_close_message=False)
+CLOSE = 'event: close\ndata: Connection closed\n\n'
+virtual = pytest.mark.parametrize('anyio_backend', [('asyncio', {'loop_factory': VirtualLoop})], ids=['virtual'])
+
+
+async def frames(source, transform=None, **config): return [f async for f in SSEStream(StreamConfig(**config)).stream(source, transform)]
+
+async def data(source, transform=None, **config):
+    raw = ''.join(await frames(source, transform, **config)).encode()
+    return [e.data for e in EventParser().feed(raw) if e.event is None]
+
+async def forever(opened=None, closed=None):
+    "Yields once and then says nothing."
+    try:
+        if opened: opened.set()
+        yield 'hello'
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        if closed is not None: closed.append(asyncio.current_task())
+
+
+# What the frames are
+
+async def test_frames_open_with_a_comment_and_close_with_an_event():
+    assert await frames(['message_0']) == [': Connected\n\n', 'data: message_0\n\n', CLOSE]
+
+async def test_without_words_the_frames_are_the_items():
+    assert await frames(['a', 'b'], **BARE) == ['data: a\n\n', 'data: b\n\n']
+
+async def test_a_finite_stream_ends_with_an_event_that_a_browser_sees():
+    last = EventParser().feed((await frames(['x']))[-1].encode())
+    assert [(e.event, e.data) for e in last] == [('close', 'Connection closed')]
+
+async def test_the_close_message_can_be_a_comment():
+    assert (await frames([], close_event=None))[-1] == ': Connection closed\n\n'
+
+async def test_retry_rides_in_the_opening_frame():
+    assert (await frames([], retry=700))[0] == ': Connected\nretry: 700\n\n'
+    assert (await frames([], retry=700, **BARE)) == ['retry: 700\n\n']
+
+async def test_newlines_in_messages_are_split_like_data():
+    got = await frames(['a\nb'], initial_message='hi\nevent: x\rdata: y', close_message='bye\n\nevent: admin')
+    assert got == [': hi\n: event: x\n: data: y\n\n', 'data: a\ndata: b\n\n', 'event: close\ndata: bye\ndata: \ndata: event: admin\n\n']
+
+async def test_a_string_cannot_inject_an_event():
+    raw = ''.join(await frames(['x\n\nevent: admin\ndata: forged'], **BARE)).encode()
+    assert [(e.event, e.data) for e in EventParser().feed(raw)] == [(None, 'x\n\nevent: admin\ndata: forged')]
+
+async def test_none_is_dropped_and_not_counted():
+    stream = SSEStream(StreamConfig(**BARE))
+    got = [f async for f in stream.stream(range(4), lambda n: n if n % 2 else None)]
+    assert got == ['data: 1\n\n', 'data: 3\n\n'] and stream._message_count == 2
+
+async def test_what_stream_yields_is_not_encoded_twice():
+    once = await frames(['a', Div('b')])
+    assert await frames(SSEStream().stream(['a', Div('b')]), **BARE) == once
+    app, rt = fast_app()
+    @rt('/old')
+    def old(): return EventStream(SSEStream().stream(['a', Div('b')]))
+    async with open_stream(app, '/old') as s:
+        async for _ in s: pass
+    assert s.raw.decode() == ''.join(once)
+
+async def test_events_and_frames_pass_as_they_are():
+    assert await frames([ServerSentEvent('x', id='1'), Frame(b'data: raw\n\n')], **BARE) == ['id: 1\ndata: x\n\n', 'data: raw\n\n']
+
+
+# What a source and a transform may be
+
+class AsyncIter:
+    def __init__(self, items): self.items, self.closed = list(items), 0
+    def __aiter__(self): return self
+    async def __anext__(self):
+        if not self.items: raise StopAsyncIteration
+        return self.items.pop(0)
+    async def aclose(self): self.closed += 1
+
+def gen():
+    yield from 'ab'
+async def agen():
+    for c in 'ab': yield c
+async def coro(): return agen()
+class Callable:
+    async def __call__(self): return ['a', 'b']
+
+SOURCES = dict(list=['a', 'b'], tuple=('a', 'b'), generator=gen(), generator_function=gen, async_generator=agen(), async_generator_function=agen,
+    coroutine_function=coro, iterator=iter('ab'), lambda_=lambda: ['a', 'b'], lambda_async=lambda: agen(), lambda_coro=lambda: coro(),
+    partial=functools.partial(gen), callable_object=Callable(), async_iterator=AsyncIter('ab'), nested=lambda: lambda: gen)
+
+@pytest.mark.parametrize('source', SOURCES.values(), ids=SOURCES.keys())
+async def test_sources_of_every_kind(source): assert await data(source) == ['a', 'b']
+
+async def up(c): return c.upper()
+class Up:
+    async def __call__(self, c): return c.upper()
+
+@pytest.mark.parametrize('fn', [str.upper, up, lambda c: up(c), functools.partial(up), Up(), functools.partial(lambda x, c: c.upper(), 0)])
+async def test_transforms_of_every_kind(fn): assert await data(gen, fn) == ['A', 'B']
+
+@pytest.mark.parametrize('source', ['text', b'bytes', Div('x'), {'a': 1}, 5, None])
+async def test_what_is_no_source_is_refused_by_name(source):
+    with pytest.raises(TypeError, match=f'a {type(source).__name__} is no source'): await frames(source)
+    with pytest.raises(TypeError, match=f'a {type(source).__name__} is no source'): SSEStream().response(source)
+
+async def test_an_item_that_cannot_be_told_fails_at_the_source():
+    with pytest.raises(TypeError, match='a object is no data'): await frames([object()])
+    async def fetch(): return 'x'
+    forgotten = fetch()
+    with pytest.raises(TypeError, match='await it first'): await frames([forgotten])
+    forgotten.close()
+
+async def test_a_sync_source_lives_in_one_thread_of_its_own():
+    seen = []
+    def source():
+        try:
+            for _ in range(2): seen.append(threading.current_thread()); yield 'x'
+        finally: seen.append(threading.current_thread())
+    await frames(source)
+    assert len(seen) == 3 and len(set(seen)) == 1 and seen[0] is not threading.main_thread() and seen[0].daemon
+    seen[0].join(1)
+    assert not seen[0].is_alive()
+
+
+# Heartbeats
+
+@virtual
+@given(st.floats(0.001, 10), st.lists(st.floats(0, 10), max_size=8))
+@settings(max_examples=60, deadline=None)
+async def test_any_heartbeat_and_any_pauses_give_the_same_items(anyio_backend, interval, pauses):
+    async def source():
+        for n, pause in enumerate(pauses):
+            await asyncio.sleep(pause)
+            yield n
+    got = await frames(source, heartbeat_interval=interval, **BARE)
+    assert [f for f in got if not f.startswith(': heartbeat')] == [f'data: {n}\n\n' for n in range(len(pauses))]
+
+@virtual
+async def test_a_heartbeat_fills_each_interval_of_silence(anyio_backend):
+    async def source():
+        await asyncio.sleep(35)
+        yield 'x'
+    assert (await frames(source, **BARE)) == [': heartbeat\n\n', 'data: x\n\n']
+    assert (await frames(source, heartbeat_interval=10, **BARE)) == [': heartbeat\n\n'] * 3 + ['data: x\n\n']
+    assert (await frames(source, heartbeat_interval=None, **BARE)) == ['data: x\n\n']
+
+@pytest.mark.parametrize('where', ['source', 'transform'])
+async def test_a_timeout_error_is_an_error_and_no_heartbeat(where):
+    async def source():
+        yield 'a'
+        if where == 'source': raise TimeoutError('the database')
+    def fn(item):
+        if where == 'transform': raise TimeoutError('the database')
+        return item
+    with pytest.raises(TimeoutError, match='the database'): await frames(source, fn)
+
+async def test_a_stream_advances_only_on_demand():
+    made = []
+    async def source():
+        for n in range(5): made.append(n); yield n
+    async with aclosing(SSEStream(StreamConfig(**BARE)).stream(source)) as stream:
+        await anext(stream); await anext(stream)
+        for _ in range(10): await asyncio.sleep(0)
+        assert made == [0, 1]
+
+async def test_a_sync_source_advances_only_on_demand():
+    made = []
+    def source():
+        for n in range(5): made.append(n); yield n
+    async with aclosing(SSEStream(StreamConfig(**BARE)).stream(source)) as stream:
+        await anext(stream)
+        await asyncio.sleep(0.02)
+        assert made == [0]
+
+
+# How a stream ends
+
+async def test_aclose_ends_quietly_and_closes_the_source():
+    closed = []
+    stream = SSEStream().stream(forever(closed=closed))
+    await anext(stream); await anext(stream)
+    await stream.aclose()
+    assert len(closed) == 1
+
+async def test_the_source_lives_in_one_task_and_closes_once():
+    tasks = []
+    class Source(AsyncIter):
+        async def __anext__(self): tasks.append(asyncio.current_task()); return await super().__anext__()
+        async def aclose(self): tasks.append(asyncio.current_task()); await super().aclose()
+    source = Source('ab')
+    await frames(source)
+    assert source.closed == 1 and len(set(tasks)) == 1 and tasks[0] is not asyncio.current_task()
+
+async def test_cancellation_goes_through_and_closes_the_source():
+    opened, closed, got = asyncio.Event(), [], []
+    async def read():
+        async for f in SSEStream().stream(forever(opened, closed)): got.append(f)
+    task = asyncio.create_task(read())
+    await opened.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError): await task
+    assert len(closed) == 1 and CLOSE not in got
+
+async def test_clean_up_that_awaits_is_not_interrupted_by_a_second_cause():
+    steps, closing = [], asyncio.Event()
+    async def source():
+        try:
+            yield 'x'
+            await asyncio.Event().wait()
+        finally:
+            closing.set()
+            for n in range(3): await asyncio.sleep(0.01); steps.append(n)
+    stream = SSEStream(StreamConfig(timeout=0.02))
+    async for f in stream.stream(source):
+        if f.startswith('data'): asyncio.get_running_loop().call_later(0.01, stream.stop)
+    assert steps == [0, 1, 2]
+
+async def test_clean_up_that_takes_too_long_is_left_to_itself(monkeypatch):
+    monkeypatch.setattr('fasthtml_sse.core.source.LINGER', 0.05)
+    release, done = asyncio.Event(), asyncio.Event()
+    async def source():
+        try:
+            yield 'x'
+            await asyncio.Event().wait()
+        finally:
+            await release.wait()
+            done.set()
+    stream = SSEStream()
+    got = []
+    async for f in stream.stream(source):
+        got.append(f)
+        if f.startswith('data'): stream.stop()
+    assert got[-1] == CLOSE and not done.is_set()
+    release.set()
+    async with asyncio.timeout(1): await done.wait()
+
+async def test_an_error_of_the_source_is_raised_after_its_items():
+    got = []
+    def source():
+        yield 'a'
+        raise LookupError('secret')
+    with pytest.raises(LookupError, match='secret'):
+        async for f in SSEStream(StreamConfig(debug=True)).stream(source): got.append(f)
+    assert got == [': Connected\n\n', 'data: a\n\n']
+
+async def test_debug_logs_and_never_tells_the_client(caplog):
+    caplog.set_level(logging.DEBUG, 'fasthtml_sse')
+    app, rt = fast_app()
+    @rt('/broken')
+    @sse(debug=True)
+    async def broken():
+        yield 'a'
+        raise LookupError('secret')
+    with pytest.raises(LookupError):
+        async with open_stream(app, '/broken') as s:
+            while True: await s.next()
+    assert b'secret' not in s.raw and b'close' not in s.raw and 'secret' in caplog.text
+
+async def test_an_error_while_closing_is_raised():
+    async def source():
+        try: yield 'a'
+        finally: raise LookupError('at the end')
+    with pytest.raises(LookupError, match='at the end'): await frames(source)
+
+async def test_stop_is_immediate_and_idempotent():
+    stream, closed, got = SSEStream(), [], []
+    async for f in stream.stream(forever(closed=closed)):
+        got.append(f)
+        if f.startswith('data'): stream.stop(); stream.stop()
+    assert got == [': Connected\n\n', 'data: hello\n\n', CLOSE] and len(closed) == 1 and not stream._active
+
+async def test_stop_from_another_thread():
+    stream, got = SSEStream(), []
+    async for f in stream.stream(forever):
+        got.append(f)
+        if f.startswith('data'): threading.Thread(target=stream.stop).start()
+    assert got[-1] == CLOSE
+
+async def test_stop_is_remembered_and_the_source_never_starts():
+    stream, opened = SSEStream(), asyncio.Event()
+    stream.stop()
+    assert [f async for f in stream.stream(forever(opened))] == [': Connected\n\n', CLOSE]
+    unstarted = coro()
+    assert [f async for f in stream.stream(unstarted)] == [': Connected\n\n', CLOSE]
+    assert not opened.is_set() and not stream._active and stream._message_count == 0
+
+async def test_the_same_for_a_stopped_stream_without_words():
+    stream = SSEStream(StreamConfig(**BARE))
+    stream.stop()
+    assert [f async for f in stream.stream(forever)] == []
+
+@virtual
+async def test_the_timeout_is_the_whole_life_and_ends_with_a_comment(anyio_backend):
+    async def source():
+        while True: yield 'x'; await asyncio.sleep(1)
+    got = await frames(source, timeout=2.5)
+    assert got == [': Connected\n\n'] + ['data: x\n\n'] * 3 + [': Connection closed\n\n']
+    assert asyncio.get_running_loop().time() == pytest.approx(2.5)
+
+@virtual
+async def test_the_timeout_ends_a_silent_stream_too(anyio_backend):
+    assert (await frames(forever, timeout=50, heartbeat_interval=20))[-3:] == [': heartbeat\n\n', ': heartbeat\n\n', ': Connection closed\n\n']
+
+async def test_two_streams_of_one_object_do_not_disturb_each_other():
+    stream = SSEStream(StreamConfig(**BARE))
+    long = stream.stream(agen)
+    assert await anext(long) == 'data: a\n\n'
+    assert [f async for f in stream.stream(['short'])] == ['data: short\n\n']
+    assert stream._active
+    assert [f async for f in long] == ['data: b\n\n']
+    assert stream._message_count == 3 and not stream._active
+
+async def test_end_streams_ends_a_bare_stream_as_a_shutdown_does():
+    got = []
+    async for f in SSEStream().stream(forever):
+        got.append(f)
+        if f.startswith('data'): end_streams()
+    assert got[:2] == [': Connected\n\n', 'data: hello\n\n'] and got[2].startswith('retry: ') and len(got) == 3
+
+@pytest.mark.parametrize('how', ['exhausted', 'stop', 'timeout', 'shutdown'])
+async def test_without_closing_words_there_are_none_whatever_ends_it(how):
+    stream, got = SSEStream(StreamConfig(**BARE | dict(timeout=0.02 if how == 'timeout' else None))), []
+    async for f in stream.stream(['hello'] if how == 'exhausted' else forever):
+        got.append(f)
+        if how == 'stop': stream.stop()
+        if how == 'shutdown': end_streams()
+    assert got == ['data: hello\n\n']
+
+async def test_a_source_that_swallows_its_cancellation_ends_all_the_same():
+    async def stubborn():
+        while True:
+            try: await asyncio.sleep(3600)
+            except asyncio.CancelledError: yield 'still here'
+    stream = SSEStream()
+    async def stop(): stream.stop()
+    got = []
+    async for f in stream.stream(stubborn):
+        got.append(f)
+        asyncio.get_running_loop().call_soon(stream.stop)
+    assert got[-1] == CLOSE
+
+
+# StreamConfig
+
+def test_defaults():
+    c = StreamConfig()
+    assert (c.heartbeat_interval, c.timeout, c.send_initial_message, c.initial_message) == (30.0, None, True, 'Connected')
+    assert (c.send_close_message, c.close_message, c.debug, c.close_event, c.retry, c.send_timeout) == (True, 'Connection closed', False, 'close', None, 30.0)
+    assert StreamConfig(5, 60, False, 'hi', False, 'bye', True).debug
+    s = SSEStream()
+    assert s.config == c and s.config is not SSEStream().config and s._active is False and s._message_count == 0
+
+@pytest.mark.parametrize('field', ['heartbeat_interval', 'timeout', 'send_timeout'])
+@pytest.mark.parametrize('bad', [0, -1, math.nan, math.inf, '5', True])
+def test_impossible_seconds_are_refused(field, bad):
+    with pytest.raises(ValueError, match=f'{field} must be a positive number of seconds') as e: StreamConfig(**{field: bad})
+    assert repr(bad) in str(e.value)
+
+@pytest.mark.parametrize('bad', [dict(retry=-1), dict(retry='1'), dict(close_event='a\nb'), dict(initial_message='a\ud800')])
+def test_impossible_words_are_refused(bad):
+    with pytest.raises(ValueError): StreamConfig(**bad)
+
+@pytest.mark.parametrize('bad', [dict(close_event=5), dict(initial_message=None), dict(close_message=b'x')])
+def test_words_of_another_type_are_refused(bad):
+    with pytest.raises(TypeError): StreamConfig(**bad)
+
+
+# @sse
+
+async def read(app, url, **kw):
+    async with open_stream(app, url, **kw) as s: return s, [(e.event, e.data) async for e in s]
+
+async def test_a_generator_handler_is_a_live_route_with_parameters_injected():
+    app, rt = fast_app()
+    @rt('/chars')
+    @sse
+    async def chars(word: str, times: int = 1):
+        for c in word * times: yield c
+    @rt('/sync/{word}')
+    @sse
+    def sync_chars(word: str, request, session): yield from (word, request.url.path, type(session).__name__)
+    assert (await read(app, '/chars?word=ab&times=2'))[1] == [(None, c) for c in 'abab'] + [('close', 'Connection closed')]
+    assert (await read(app, '/sync/hey'))[1][:2] == [(None, 'hey'), (None, '/sync/hey')]
+    assert chars.to(word='x') == '/chars?word=x'
+
+async def test_a_handler_that_takes_last_event_id_gets_it():
+    app, rt = fast_app()
+    @rt('/resume')
+    @sse
+    async def resume(last_event_id: str, after: str = ''): yield f'{last_event_id!r}{after}'
+    get = lambda *a, **kw: read(app, *a, **kw)
+    assert (await get('/resume'))[1][0] == (None, 'None')
+    assert (await get('/resume?last_event_id=7&after=!'))[1][0] == (None, "'7'!")
+    assert (await get('/resume?last_event_id=7', last_event_id='grün'))[1][0] == (None, "'grün'")
+    assert (await get('/resume', headers={'cookie': 'last_event_id=3'}))[1][0] == (None, 'None')
+
+async def test_sse_takes_the_fields_of_a_config():
+    app, rt = fast_app()
+    @rt('/events')
+    @sse(initial_message='hi', close_event='done', retry=5)
+    async def events(): yield 'x'
+    s, events = await read(app, '/events')
+    assert s.raw == b': hi\nretry: 5\n\ndata: x\n\nevent: done\ndata: Connection closed\n\n'
+
+def test_sse_refuses_what_cannot_work():
+    with pytest.raises(ValueError, match='heartbeat_interval'): sse(heartbeat_interval=0)
+    with pytest.raises(TypeError, match='colour'): sse(colour='red')
+    with pytest.raises(TypeError, match='@sse needs a function'): sse(15)
+    app, rt = fast_app()
+    @rt
+    def events(): yield 'x'
+    with pytest.raises(TypeError, match='write @rt above @sse'): sse(events)
+
+async def test_sse_beats_every_15_seconds_by_default():
+    app, rt = fast_app()
+    @rt('/events')
+    @sse
+    async def events(): yield 'x'
+    response = await events()
+    assert response.heartbeat_interval == 15.0
