@@ -1,0 +1,1 @@
+"A gallery of live pages, one short file each: `python -m examples`."

@@ -1,0 +1,36 @@
+"The gallery: a page of cards, and the examples behind them."
+from pathlib import Path
+from secrets import token_hex
+
+from fasthtml.common import *
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from . import board, clock, deploy
+from .layout import frame, headers, npm
+
+# With hx-boost, leaving a page closes its stream; after a plain link the browser may keep page and stream for its Back button
+app, rt = fast_app(
+    default_hdrs=False, hdrs=headers, canonical=False, secret_key=token_hex(), static_path=Path(__file__).parent/'static',
+    routes=[Mount('/npm', StaticFiles(directory=npm, check_dir=False))], htmlkw=dict(lang='en'), bodykw=dict(hx_boost='true'))
+
+for example in (clock, deploy, board): example.rt.to_app(app)
+
+def card(page, title, text, *picture):
+    "A card that leads to `page`."
+    return Li(A(Div(*picture, cls='picture', aria_hidden='true'), H2(title), P(text), href=page))
+
+def line(mark, *cells): return P(I(cls=mark), *map(Span, cells))
+
+@rt
+def index():
+    return frame('Gallery',
+        H1('Live pages from plain Python'),
+        P('A handler yields, the page changes. Each card opens a page that stays live over one connection, and shows the code that does it.', cls='look'),
+        Ul(card(clock.index, 'Clock', 'The smallest live page: a generator that yields once a second.',
+                Strong('10:08:', Span('42'))),
+           card(deploy.index, 'Deployment', 'Steps and progress of a job; a stream with an end that stays ended.',
+                line('done', 'Fetch the source'), line('done', 'Install packages'), line('running', 'Run the tests'), Hr()),
+           card(board.index, 'Arrivals', 'A table whose rows come, change and go, several changes to an event.',
+                line('', '10:09', 'Trieste', '4'), line('', '10:11', 'Utrecht', '7'), line('', '10:14', 'Malmö', '2')),
+           cls='cards'))
