@@ -38,7 +38,7 @@ class ReadySource(Protocol):
     def end(self, words: bytes = b'') -> None: "Stop soon, with these last words."
     async def aclose(self) -> None: "Stop without words and clean up, in bounded time."
 
-# %% ../../nbs/core/response.ipynb #bc4090ad
+# %% ../../nbs/core/response.ipynb #221f2f6b
 @types.coroutine
 def _resume(awaiting: Generator, waiting_for: Any) -> Generator:
     "Go on, in a task, with an awaitable that was stepped once and then waited."
@@ -52,19 +52,22 @@ def _resume(awaiting: Generator, waiting_for: Any) -> Generator:
 def _body(chunk: bytes, more: bool = True) -> Message: return {'type': 'http.response.body', 'body': chunk, 'more_body': more}
 
 class Writer:
-    "Writes to one client without waiting, and drops it if it takes nothing for `timeout` seconds."
+    "Writes for the current request without waiting, and gives its client up if it takes nothing for `timeout` seconds."
     def __init__(self, send: Send, timeout: float, on_free: Callable[[], None], on_failed: Callable[[BaseException], None]):
         self._send, self._timeout, self._on_free, self._on_failed = send, timeout, on_free, on_failed
-        self._loop, self._patience = asyncio.get_running_loop(), None
+        self._loop, self._task, self._patience = asyncio.get_running_loop(), asyncio.current_task(), None
         self.quiet_since, self.blocked = self._loop.time(), None
 
     def write(self, chunk: bytes) -> None:
-        "Write `chunk`; not while `blocked`."
+        "Write `chunk`; from a callback of the loop, and not while `blocked`."
         self.quiet_since = self._loop.time()
-        sending = self._send(_body(chunk)).__await__()
-        try: waiting_for = next(sending)
+        asyncio._enter_task(self._loop, self._task)
+        try:
+            sending = self._send(_body(chunk)).__await__()
+            waiting_for = next(sending)
         except StopIteration: return
         except (Exception, asyncio.CancelledError) as e: return self._on_failed(e)
+        finally: asyncio._leave_task(self._loop, self._task)
         self.blocked = self._loop.create_task(_resume(sending, waiting_for))
         self.blocked.add_done_callback(self._free)
         self._patience = self._loop.call_later(self._timeout, self._on_failed, TimeoutError('the client takes nothing'))
@@ -80,16 +83,18 @@ class Writer:
         "Write the chunk that ends the body."
         await self._send(_body(b'', False))
 
-# %% ../../nbs/core/response.ipynb #08164159
+# %% ../../nbs/core/response.ipynb #6b99588d
 class Pump:
     "Flushes the connections of one loop that are ready, all in one pass."
-    def __init__(self, loop: asyncio.AbstractEventLoop): self._loop, self._ready, self._pass = loop, [], None
+    def __init__(self, loop: asyncio.AbstractEventLoop):
+        self._loop = loop
+        self._ready: list[Connection] = []
 
     def add(self, connection: Connection) -> None:
-        if not self._ready: self._pass = self._loop.create_task(self._run())  # a task, since middleware may ask for the current one
+        if not self._ready: self._loop.call_soon(self._flush)
         self._ready.append(connection)
 
-    async def _run(self) -> None:
+    def _flush(self) -> None:
         ready, self._ready = self._ready, []
         for connection in ready:
             try: connection.flush()
