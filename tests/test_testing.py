@@ -99,6 +99,7 @@ async def test_pause_makes_the_app_wait():
         for n in range(50):
             await send({'type': 'http.response.body', 'body': b'data: %d\n\n' % n, 'more_body': True})
             sent.append(n)
+            await asyncio.sleep(0)
     async with open_stream(app, '/') as s:
         s.pause()
         for _ in range(5): await asyncio.sleep(0)
