@@ -64,9 +64,9 @@ async def test_a_client_that_never_reads_is_dropped(tmp_path, http):
 
 
 @pytest.mark.parametrize('path', ['/firehose', '/trickle'])
-@pytest.mark.parametrize('http', ['h11', 'httptools'])
-async def test_a_client_that_never_reads_does_not_hold_the_exit(tmp_path, http, path):
-    async with serving(tmp_path, *uvicorn('--http', http)) as server, connect(server.port, path, receive_buffer=4096):
+@pytest.mark.parametrize('http, middleware', [('h11', ''), ('httptools', ''), ('httptools', '1')])
+async def test_a_client_that_never_reads_does_not_hold_the_exit(tmp_path, http, middleware, path):
+    async with serving(tmp_path, *uvicorn('--http', http), MIDDLEWARE=middleware) as server, connect(server.port, path, receive_buffer=4096):
         await server.until_noted('start')
         if path == '/firehose': await server.until_noted('yield', 20)
         seconds = await server.stop()

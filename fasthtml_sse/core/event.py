@@ -105,7 +105,7 @@ def _to_json(value: Any) -> str:
     try: return json.dumps(value, default=_jsonable, ensure_ascii=False, allow_nan=False)
     except ValueError as e: raise ValueError(f'data cannot be written as JSON ({e}): {value!r:.80}') from None
 
-# %% ../../nbs/core/event.ipynb #614bbfe4
+# %% ../../nbs/core/event.ipynb #04db09b3
 _plain = (dict, list, tuple, date, time, int, float, bool)
 
 def _to_data(value: Any) -> str:
@@ -119,6 +119,7 @@ def _to_data(value: Any) -> str:
     hint = ': await it first' if hasattr(type(value), '__await__') else f': {value!r:.80}'
     raise TypeError(f"a {type(value).__name__} is no data for an event{hint}. Send text, bytes, an FT, a dict, list, number, date, dataclass, ServerSentEvent or Frame")
 
+# %% ../../nbs/core/event.ipynb #30ef7440
 def to_event(
     value: Any,  # What a handler yields or publishes
     *,
@@ -147,13 +148,14 @@ def to_frame(
     try: return (_field('data', data) + '\n').encode()
     except UnicodeEncodeError: return to_event(data).encode()  # raises, and names the fault
 
-# %% ../../nbs/core/event.ipynb #234d487d
+# %% ../../nbs/core/event.ipynb #0576233d
 def _parsed(**parts: Any) -> ServerSentEvent:
     "An event as it was received: a parser judges nothing, so nothing is checked."
     event = object.__new__(ServerSentEvent)
     event.__dict__.update(retry=None, comment=None, **parts)
     return event
 
+# %% ../../nbs/core/event.ipynb #2b551b15
 class EventParser:
     "Parse an event stream as browsers do (WHATWG HTML §9.2.6), from chunks of any size."
     def __init__(self) -> None:
