@@ -1,4 +1,4 @@
-"Build the wheel, install it away from the source, and check that it is whole and every public name can be imported."
+"Build the wheel, install it away from the source, and check that it is whole, that every public name can be imported, and that it streams."
 import os, subprocess, sys, tempfile
 from pathlib import Path
 from project import PACKAGE, ROOT, copy_into
@@ -8,6 +8,20 @@ import importlib, pkgutil, pathlib, sys, {0}
 assert pathlib.Path({0}.__file__).is_relative_to(sys.argv[1]), 'imported from ' + {0}.__file__
 for module in pkgutil.walk_packages({0}.__path__, '{0}.'): importlib.import_module(module.name)
 exec('from {0} import *')
+'''.format(PACKAGE)
+
+STREAM = '''
+import asyncio
+from fasthtml.common import fast_app
+from {0} import sse
+from {0}.testing import open_stream
+app, rt = fast_app(secret_key='of no use')
+@rt
+@sse
+async def events(): yield 'it streams'
+async def main():
+    async with open_stream(app, '/events') as stream: assert (await stream.next()).data == 'it streams'
+asyncio.run(main())
 '''.format(PACKAGE)
 
 def run(*args, **kwargs):
@@ -22,8 +36,8 @@ def main(tmp):
     home = tmp/'home'
     run('-m', 'pip', 'install', '--disable-pip-version-check', '--no-deps', '--no-index', '--target', home, wheel)
     if missing := files(ROOT) - files(home): sys.exit(f"The wheel lacks {', '.join(map(str, sorted(missing)))}")
-    run('-c', IMPORT_ALL, home, cwd=tmp, env=os.environ | {'PYTHONPATH': str(home)})
-    print(f'{wheel.name}: {len(files(home))} files, every module can be imported')
+    run('-c', IMPORT_ALL + STREAM, home, cwd=tmp, env=os.environ | {'PYTHONPATH': str(home)})
+    print(f'{wheel.name}: {len(files(home))} files, every module can be imported, and it streams')
 
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as tmp: main(Path(tmp).resolve())
