@@ -1,0 +1,70 @@
+"Pages that load htmx, served by a real uvicorn and shown by a real browser."
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import uvicorn
+from fasthtml.common import FT, Div, FastHTML, Link, Meta, Script, fast_app
+
+NPM = Path(__file__).parent.parent / 'node_modules'
+BUILDS = ['2.0.7', '4.0.0']  # tests/package.json installs each of them as htmx-<version>
+
+
+def scripts(build: str) -> list[str]:
+    "The files of one htmx: itself and its extension for streams."
+    extension = 'htmx-ext-sse/dist/sse.js' if build.startswith('2.') else f'htmx-{build}/dist/ext/hx-sse.js'
+    return [f'htmx-{build}/dist/htmx.js', extension]
+
+
+def make_app(*content: FT, build: str | None = None) -> FastHTML:
+    "An app whose page `/` holds `content` and, with a `build`, loads that htmx."
+    files = scripts(build) if build else []
+    for file in files:
+        if not (NPM / file).exists(): pytest.skip(f'{file} is missing: run `npm ci` in tests/')
+    hdrs = [Link(rel='icon', href='data:,'), Meta(name='htmx-config', content='{"metaCharacter": "-"}'), *(Script(src=f'/{file}') for file in files)]
+    app, rt = fast_app(default_hdrs=False, hdrs=hdrs, static_path=str(NPM), secret_key='of no use')
+    @rt('/')
+    def get(): return content
+    return app
+
+
+def connect(id: str, url: str, **attrs: Any) -> FT:
+    "An element that listens to `url`, whichever htmx is loaded, and shows nothing itself."
+    return Div(id=id, hx_ext='sse', sse_connect=url, sse_swap='message', hx_sse_connect=url, hx_swap='none', **attrs)
+
+
+@contextmanager
+def serve(app: FastHTML) -> Iterator[str]:
+    "Run `app` in a thread; gives its address."
+    with socket.create_server(('127.0.0.1', 0)) as sock:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws='none', timeout_graceful_shutdown=5))
+        thread = Thread(target=server.run, args=([sock],), name='uvicorn', daemon=True)
+        thread.start()
+        try: yield f'http://127.0.0.1:{sock.getsockname()[1]}/'
+        finally:
+            server.should_exit = True
+            thread.join(10)
+    assert not thread.is_alive(), 'uvicorn still runs'
+
+
+@contextmanager
+def visit(browser: Any, app: FastHTML) -> Iterator[Any]:
+    "A page of `browser` that shows `app`. It must not ask anyone else for anything, nor throw."
+    requests, faults = [], []
+    with serve(app) as site, browser.new_context() as context:
+        context.set_default_timeout(10_000)
+        context.on('request', lambda request: requests.append(request))
+        context.on('weberror', lambda fault: faults.append(fault))
+        page = context.new_page()
+        page.goto(site)
+        yield page
+    strangers = [request.url for request in requests if not request.url.startswith(site)]
+    assert not strangers, f'requests that left the test: {strangers}'
+    errors = [fault.error for fault in faults if fault.error.name != 'AbortError']  # htmx 4.0.0 lets one escape at hx-sse-close
+    assert not errors, f'errors on the page: {errors}'
