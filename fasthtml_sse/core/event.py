@@ -136,15 +136,16 @@ def to_event(
     if value.event is not None: raise ValueError(f'the event is called {value.event!r} already and cannot be named {event!r}')
     return replace(value, event=event)
 
-# %% ../../nbs/core/event.ipynb #02de783a
+# %% ../../nbs/core/event.ipynb #47c8a7f5
 def to_frame(
     value: Any,  # As for `to_event`
 ) -> bytes | None:  # One event in wire format, or `None` for `None`
     "Encode `value` for the wire: `to_event(value).encode()`. Raises as `to_event` does."
-    if value is None or isinstance(value, (ServerSentEvent, Frame, FrameStr)):
+    if type(value) is str: data = value
+    elif value is None or isinstance(value, (ServerSentEvent, Frame, FrameStr)):
         event = to_event(value)
         return event.encode() if isinstance(event, ServerSentEvent) else event
-    data = value if type(value) is str else _to_data(value)
+    else: data = _to_data(value)
     try: return (_field('data', data) + '\n').encode()
     except UnicodeEncodeError: return to_event(data).encode()  # raises, and names the fault
 

@@ -125,7 +125,7 @@ async def close_source(iterator: Any) -> None:
     "Close `iterator`, where it can be closed."
     if close := getattr(iterator, 'aclose', None): await close()
 
-# %% ../../nbs/core/source.ipynb #987399ba
+# %% ../../nbs/core/source.ipynb #54e9fb88
 LIMIT = 64 * 1024  # bytes that wait in a mailbox before its source has to
 HEARTBEAT = b': heartbeat\n\n'
 
@@ -150,14 +150,16 @@ class Mailbox:
 
     def take(self) -> bytes:
         "All that waits, and room for as much as may wait."
-        chunk = b''.join(self.frames())
+        frames = self.frames()
         self.ask(LIMIT)
-        return chunk
+        return frames[0] if len(frames) == 1 else b''.join(frames)
 
     def ask(self, room: int) -> None:
         "Make room for `room` bytes; the frame that exceeds it is the last."
         self._room = room
-        if self._vacant and not self._vacant.done(): self._vacant.set_result(None)
+        if self._vacant:
+            if not self._vacant.done(): self._vacant.set_result(None)
+            self._vacant = None
 
     async def vacancy(self) -> None:
         "Wait until there is room."
