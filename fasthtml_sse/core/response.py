@@ -41,16 +41,18 @@ class ReadySource(Protocol):
 # %% ../../nbs/core/response.ipynb #f5d6dc84
 log = logging.getLogger('fasthtml_sse')
 
-# %% ../../nbs/core/response.ipynb #20ee22a2
+# %% ../../nbs/core/response.ipynb #e02cb5ef
 @types.coroutine
 def _resume(awaiting: Generator, waiting_for: Any) -> Generator:
-    "Go on, in a task, with an awaitable that was stepped once and then waited."
+    "Go on with an awaitable that was stepped once and then waited for `waiting_for`."
     while True:
         try: result = yield waiting_for
         except BaseException as e: step, arg = awaiting.throw, e
         else: step, arg = awaiting.send, result
         try: waiting_for = step(arg)
         except StopIteration as e: return e.value
+
+async def _resumed(awaiting: Generator, waiting_for: Any) -> None: await _resume(awaiting, waiting_for)
 
 class Writer:
     "Writes for the current request without waiting, and gives its client up if it takes nothing for `timeout` seconds."
@@ -69,7 +71,7 @@ class Writer:
         except StopIteration: return
         except (Exception, asyncio.CancelledError) as e: return self._on_failed(e)
         finally: asyncio._leave_task(self._loop, self._task)
-        self.blocked = self._loop.create_task(_resume(sending, waiting_for))
+        self.blocked = self._loop.create_task(_resumed(sending, waiting_for))
         self.blocked.add_done_callback(self._free)
         self._patience = self._loop.call_later(self._timeout, self._on_failed, TimeoutError(f'it took nothing for {self._timeout} s'))
 
