@@ -1,5 +1,5 @@
 "SSEResponse in process: what is sent, when, and what a slow, silent or vanished client does to it."
-import asyncio, threading, time
+import asyncio, sqlite3, threading, time
 
 import pytest
 from fasthtml.common import Div, fast_app
@@ -269,8 +269,17 @@ async def test_a_sync_source_that_blocks_does_not_hold_the_response():
     release.set()
     assert await asyncio.to_thread(closed.wait, 2)
 
-async def test_sources_are_opened_stepped_and_closed_in_one_thread():
-    import sqlite3
-    def rows():
-        with sqlite3.connect(':memory:') as db: return db.execute('select 1 union select 2')
-    async with open_stream(app_of(lambda: SSEResponse(rows)), '/') as s: assert [e.data async for e in s] == ['[1]', '[2]']
+class Rows:
+    "Rows of a database, which insists on one thread for its whole life."
+    def __init__(self):
+        self.db = sqlite3.connect(':memory:')
+        self.cursor = self.db.execute('select 1 union select 2')
+    def __iter__(self): return self
+    def __next__(self): return next(self.cursor)
+    def close(self): self.db.close(); closed.append(self)
+
+closed = []
+
+async def test_a_source_is_made_stepped_and_closed_in_one_thread():
+    async with open_stream(app_of(lambda: SSEResponse(Rows)), '/') as s: assert [e.data async for e in s] == ['[1]', '[2]']
+    assert len(closed) == 1
