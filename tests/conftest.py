@@ -4,6 +4,8 @@ import asyncio, functools, inspect, os
 import pytest
 
 import fasthtml_sse.core.source as source
+from fasthtml_sse.core.response import Hub
+from tests.clock import VirtualLoop
 
 
 @pytest.fixture
@@ -11,15 +13,18 @@ def anyio_backend(): return 'asyncio', {'debug': True}
 
 
 def leaving_no_task(test):
-    "`test`, which fails if it leaves a task behind, of the library or of its own."
+    "`test`, which fails if it takes for ever, or leaves a task, a timer or a hub behind."
     @functools.wraps(test)
     async def checked(*args, **kwargs):
-        before = asyncio.all_tasks()
-        await test(*args, **kwargs)
+        loop, before = asyncio.get_running_loop(), asyncio.all_tasks()
+        async with asyncio.timeout(None if isinstance(loop, VirtualLoop) else 60): await test(*args, **kwargs)
         for _ in range(100):
-            if not (left := asyncio.all_tasks() - before - source._lingering): return
+            if not (left := asyncio.all_tasks() - before - source._lingering): break
             await asyncio.wait(left, timeout=0.01)
-        raise AssertionError(f'tasks left behind: {left}')
+        assert not left, 'tasks left behind'
+        assert loop not in Hub._hubs, 'a hub left behind'
+        timers = [handle for handle in loop._scheduled if not handle.cancelled() and 'fasthtml_sse' in repr(handle)]
+        assert not timers, 'timers left behind'
     checked.is_checked = True
     return checked
 

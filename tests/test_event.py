@@ -2,6 +2,7 @@
 import json
 from dataclasses import dataclass
 from datetime import date
+from enum import Enum
 
 import pytest
 from fasthtml.common import Div, Li, NotStr, P, Pre
@@ -131,6 +132,14 @@ def test_an_event_is_frozen_and_compares():
     with pytest.raises(AttributeError): ServerSentEvent('x').data = 'y'
 
 
+class Kind(str, Enum): UPDATE = 'update'
+
+
+def test_a_str_enum_is_written_by_its_value():
+    assert str(ServerSentEvent(Kind.UPDATE, event=Kind.UPDATE, id=Kind.UPDATE)) == 'id: update\nevent: update\ndata: update\n\n'
+    assert to_event(Kind.UPDATE).data == 'update' and to_event([Kind.UPDATE, Div()]).data == 'update<div></div>'
+
+
 @dataclass
 class Row: id: int; when: date
 
@@ -149,12 +158,14 @@ def test_each_kind_of_value_has_one_form(value, data): assert to_event(value) ==
 
 class Card:
     def __ft__(self): return Div('card')
+class Wrapped:
+    def __ft__(self): return Card()
 class Html:
     def __html__(self): return '<i>html</i>'
 
 
 def test_objects_that_render_themselves_do_so():
-    assert to_event(Card()).data == '<div>card</div>' and to_event([Html(), Card()]).data == '<i>html</i><div>card</div>'
+    assert to_event(Card()).data == to_event(Wrapped()).data == '<div>card</div>' and to_event([Html(), Card()]).data == '<i>html</i><div>card</div>'
 
 
 def test_what_is_written_already_passes_untouched():

@@ -1,12 +1,13 @@
 "SSEResponse in process: what is sent, when, and what a slow, silent or vanished client does to it."
 import asyncio, sqlite3, threading, time
+from contextvars import ContextVar
 
 import pytest
 from fasthtml.common import Div, fast_app
 from starlette.background import BackgroundTask
 
 from fasthtml_sse import SSEResponse, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
-from fasthtml_sse.core.source import LIMIT
+from fasthtml_sse.core.source import LIMIT, Driver
 from fasthtml_sse.testing import open_stream
 from tests.clock import VirtualLoop
 
@@ -30,7 +31,7 @@ class Chunks:
     async def receive(self):
         await self.left.wait()
         return {'type': 'http.disconnect'}
-    async def get(self, response): await response({'type': 'http', 'method': 'GET', 'headers': [], 'query_string': b''}, self.receive, self.send)
+    async def get(self, response, **scope): await response(scope | {'type': 'http', 'method': 'GET', 'headers': [], 'query_string': b''}, self.receive, self.send)
 
 
 async def test_headers_keep_proxies_and_middleware_from_buffering():
@@ -47,6 +48,8 @@ async def test_head_is_answered_without_touching_the_source():
     def source(): touched.append(1); yield 'x'
     async with open_stream(app_of(lambda: SSEResponse(source)), '/', method='HEAD') as s: assert [e async for e in s] == []
     async with open_stream(app_of(lambda: SSEStream().response(source)), '/', method='HEAD') as s: assert s.raw == b''
+    async def unawaited(): return ['x']
+    async with open_stream(app_of(lambda: SSEResponse(unawaited())), '/', method='HEAD') as s: assert s.raw == b''
     assert not touched
 
 async def test_a_response_adds_no_words_of_its_own():
@@ -99,7 +102,7 @@ async def test_chunks_are_bounded_and_a_blocked_socket_stops_the_source():
     request = asyncio.create_task(chunks.get(SSEResponse(source)))
     await chunks.open.wait()
     while len(chunks.sent) < 3: await asyncio.sleep(0)
-    assert set(map(len, chunks.sent)) == {LIMIT}
+    assert set(map(len, chunks.sent)) == {LIMIT} == {65536}
     chunks.free.clear()
     for _ in range(100): await asyncio.sleep(0)
     stopped = len(made)
@@ -198,6 +201,110 @@ async def test_cancelling_the_request_closes_the_source_and_goes_through():
     request.cancel()
     with pytest.raises(asyncio.CancelledError): await request
     assert closed == [1]
+
+async def test_the_end_waits_for_a_slow_client_as_long_as_any_chunk():
+    chunks = Chunks()
+    async def source():
+        yield 'x'
+        chunks.free.clear()
+    request = asyncio.create_task(chunks.get(SSEResponse(source)))
+    while chunks.free.is_set(): await asyncio.sleep(0)
+    await asyncio.sleep(0.6)
+    assert not request.done()
+    chunks.free.set()
+    await request
+    assert chunks.sent == [b'data: x\n\n', b'']
+
+async def test_a_stream_that_fails_has_no_proper_end():
+    chunks = Chunks()
+    def source(): yield 'x'; raise LookupError
+    with pytest.raises(LookupError): await chunks.get(SSEResponse(source))
+    assert chunks.sent == [b'data: x\n\n']
+
+async def test_an_error_in_clean_up_is_raised_when_the_request_is_cancelled():
+    async def source():
+        try: yield 'x'; await asyncio.Event().wait()
+        finally: raise LookupError('clean-up')
+    chunks = Chunks()
+    request = asyncio.create_task(chunks.get(SSEResponse(source)))
+    while not chunks.sent: await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(LookupError, match='clean-up'): await request
+
+async def test_two_cancellations_of_a_request_leave_nothing_behind():
+    release = asyncio.Event()
+    async def source():
+        try: yield 'x'; await asyncio.Event().wait()
+        finally: await release.wait()
+    chunks = Chunks()
+    request = asyncio.create_task(chunks.get(SSEResponse(source, heartbeat_interval=0.01)))
+    while not chunks.sent: await asyncio.sleep(0)
+    for _ in range(2):
+        request.cancel()
+        for _ in range(5): await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError): await request
+    release.set()
+
+async def test_send_runs_in_the_task_and_the_context_of_its_request():
+    seen, var = {}, ContextVar('request')
+    async def ask(n):
+        class Asking(Chunks):
+            async def send(self, message):
+                seen.setdefault(n, set()).add((asyncio.current_task(), var.get()))
+        var.set(n)
+        async def source():
+            for _ in range(3): yield 'x'; await asyncio.sleep(0)
+            await asyncio.sleep(0.03)
+        await Asking().get(SSEResponse(source, heartbeat_interval=0.01))
+    tasks = {n: asyncio.create_task(ask(n)) for n in range(4)}
+    await asyncio.gather(*tasks.values())
+    assert seen == {n: {(task, n)} for n, task in tasks.items()}
+
+async def test_a_send_that_is_cancelled_while_it_waits_ends_the_stream():
+    class Cancelling(Chunks):
+        async def send(self, message):
+            await asyncio.sleep(0)
+            if message['type'] == 'http.response.body': raise asyncio.CancelledError
+    async def source(): yield 'x'
+    with pytest.raises(asyncio.CancelledError): await Cancelling().get(SSEResponse(source))
+
+async def test_an_exception_of_receive_goes_to_the_server():
+    class Broken(Chunks):
+        async def receive(self): raise LookupError('receive')
+    async def source(): yield 'x'; await asyncio.Event().wait()
+    with pytest.raises(LookupError, match='receive'): await Broken().get(SSEResponse(source))
+
+async def test_one_broken_connection_does_not_stop_the_pass():
+    class Bad(Driver):
+        def take(self): raise LookupError('take')
+    class BadResponse(SSEResponse):
+        def open(self, last_event_id): return Bad(self.source)
+    good, bad = Chunks(), Chunks()
+    results = await asyncio.gather(bad.get(BadResponse(['x'])), good.get(SSEResponse(['x'])), return_exceptions=True)
+    assert isinstance(results[0], LookupError) and results[1] is None and good.sent == [b'data: x\n\n', b'']
+
+@virtual
+async def test_a_shorter_interval_beats_before_a_longer_one_that_came_first(anyio_backend):
+    async def forever():
+        if False: yield
+        await asyncio.Event().wait()
+    long, short = Chunks(), Chunks()
+    requests = [asyncio.create_task(c.get(SSEResponse(forever, heartbeat_interval=i))) for c, i in ((long, 10), (short, 1))]
+    await asyncio.sleep(5.5)
+    assert len(short.sent) == 5 and len(long.sent) == 0
+    await asyncio.sleep(5)
+    assert len(long.sent) == 1
+    for c in (long, short): c.left.set()
+    await asyncio.gather(*requests)
+
+async def test_bursts_are_not_cut_after_a_pause():
+    async def source():
+        for _ in range(3):
+            for n in range(4): yield n
+            await asyncio.sleep(0.01)
+    chunks = Chunks()
+    await chunks.get(SSEResponse(source))
+    assert [c.count(b'\n\n') for c in chunks.sent] == [4, 4, 4, 0]
 
 async def test_a_send_that_fails_ends_the_stream():
     class Gone(Chunks):

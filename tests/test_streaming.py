@@ -2,7 +2,7 @@
 import asyncio, functools, logging, math, threading
 from contextlib import aclosing
 
-import pytest
+import anyio, pytest
 from fasthtml.common import Div, fast_app
 from fasthtml.core import EventStream
 from hypothesis import given, settings, strategies as st
@@ -248,6 +248,114 @@ async def test_clean_up_that_takes_too_long_is_left_to_itself(monkeypatch):
     release.set()
     async with asyncio.timeout(1): await done.wait()
 
+@pytest.mark.parametrize('where', ['source', 'transform'])
+async def test_a_source_that_stops_its_own_stream_is_not_interrupted_in_its_clean_up(where):
+    steps, stream = [], SSEStream()
+    async def source():
+        try:
+            yield 'x'
+            if where == 'source': stream.stop()
+            yield 'y'
+        finally:
+            for n in range(3): await asyncio.sleep(0.001); steps.append(n)
+    def fn(item):
+        if where == 'transform': stream.stop()
+        return item
+    got = [f async for f in stream.stream(source, fn)]
+    assert steps == [0, 1, 2] and got[-1] == CLOSE
+
+async def test_a_source_that_was_never_stepped_is_closed_too():
+    for how in ('stop', 'aclose'):
+        source, stream = AsyncIter('ab'), SSEStream()
+        frames = stream.stream(source)
+        assert await anext(frames) == ': Connected\n\n'
+        if how == 'stop':
+            stream.stop()
+            assert [f async for f in frames] == [CLOSE]
+        else: await frames.aclose()
+        assert source.closed == 1
+
+async def test_an_error_while_an_abandoned_stream_closes_is_raised():
+    async def source():
+        try: yield 'x'; await asyncio.Event().wait()
+        finally: raise LookupError('clean-up')
+    stream = SSEStream(StreamConfig(**BARE)).stream(source)
+    await anext(stream)
+    with pytest.raises(LookupError, match='clean-up'): await stream.aclose()
+
+async def test_two_cancellations_leave_nothing_behind():
+    release = asyncio.Event()
+    async def source():
+        try: yield 'x'; await asyncio.Event().wait()
+        finally: await release.wait()
+    async def read():
+        async for _ in SSEStream().stream(source): pass
+    task = asyncio.create_task(read())
+    for _ in range(20): await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(5): await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError): await task
+    release.set()
+
+async def test_a_shielded_clean_up_survives_level_cancellation():
+    steps = []
+    async def source():
+        try: yield 'x'; await asyncio.Event().wait()
+        finally: await asyncio.sleep(0.01); steps.append('clean')
+    async def read():
+        try:
+            async with aclosing(SSEStream().stream(source)) as stream:
+                async for _ in stream: pass
+        finally: steps.append('over')
+    with anyio.move_on_after(0.05): await read()
+    assert steps == ['clean', 'over']
+
+class Unkind(Exception):
+    def __len__(self): return 0
+    def __repr__(self): raise RuntimeError('no')
+
+async def test_any_exception_is_an_error_whatever_its_methods_do():
+    def source(): yield 'x'; raise Unkind
+    with pytest.raises(Unkind): await frames(source)
+
+@pytest.mark.parametrize('kind', [StopIteration, StopAsyncIteration])
+async def test_a_stop_iteration_that_is_raised_is_no_end(kind):
+    class Source:
+        def __iter__(self): return self
+        def __next__(self):
+            if kind is StopAsyncIteration: raise StopAsyncIteration('raised')
+            raise RuntimeError('generator raised StopIteration')
+    with pytest.raises(RuntimeError): await frames(Source)
+    def broken(item): raise kind('raised')
+    with pytest.raises((RuntimeError, StopAsyncIteration)): await frames(['a'], broken)
+
+async def test_what_a_slow_function_makes_for_nobody_is_closed():
+    release, closed = threading.Event(), threading.Event()
+    class Cursor:
+        def __iter__(self): return iter(())
+        def close(self): closed.set()
+    def source():
+        release.wait(2)
+        return Cursor()
+    stream = SSEStream().stream(source)
+    await anext(stream)
+    step = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0.01)
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError): await step
+    release.set()
+    assert await asyncio.to_thread(closed.wait, 2)
+
+async def test_a_function_that_gives_itself_is_no_source():
+    def endless(): return endless
+    with pytest.raises(TypeError, match='gives functions without end'): await frames(endless)
+
+async def test_comments_do_not_count_as_messages():
+    stream = SSEStream(StreamConfig(**BARE))
+    assert len([f async for f in stream.stream([ServerSentEvent(comment='x'), ServerSentEvent('y', comment='z'), Frame(b': w\n\n'), 'data'])]) == 4
+    assert stream._message_count == 2
+
 async def test_an_error_of_the_source_is_raised_after_its_items():
     got = []
     def source():
@@ -370,7 +478,7 @@ def test_impossible_seconds_are_refused(field, bad):
     with pytest.raises(ValueError, match=f'{field} must be a positive number of seconds') as e: StreamConfig(**{field: bad})
     assert repr(bad) in str(e.value)
 
-@pytest.mark.parametrize('bad', [dict(retry=-1), dict(retry='1'), dict(close_event='a\nb'), dict(initial_message='a\ud800')])
+@pytest.mark.parametrize('bad', [dict(retry=-1), dict(retry='1'), dict(close_event=''), dict(close_event='a\nb'), dict(initial_message='a\ud800')])
 def test_impossible_words_are_refused(bad):
     with pytest.raises(ValueError): StreamConfig(**bad)
 
@@ -424,6 +532,9 @@ def test_sse_refuses_what_cannot_work():
     @rt
     def events(): yield 'x'
     with pytest.raises(TypeError, match='write @rt above @sse'): sse(events)
+
+async def test_a_response_is_no_source():
+    with pytest.raises(TypeError, match='a StreamResponse is no source'): await frames(lambda: SSEStream().response(['x']))
 
 async def test_sse_beats_every_15_seconds_by_default():
     app, rt = fast_app()

@@ -84,6 +84,10 @@ def test_a_new_builder_is_empty():
     b = OOBStreamBuilder()
     assert b.elements == [] and b.build() == ''
 
+@pytest.mark.parametrize('bad', [{'a': 1}, object(), len])
+def test_without_a_target_too_only_content_is_added(bad):
+    with pytest.raises(TypeError, match='is no HTML content'): OOBStreamBuilder().add_element(bad)
+
 def test_without_a_target_an_element_is_added_as_it_is():
     el = Div('x')
     assert OOBStreamBuilder().add_element(el).build() is el
@@ -108,6 +112,9 @@ def test_the_callers_element_is_never_changed():
 def test_an_element_with_another_id_is_refused():
     with pytest.raises(ValueError, match="the element has the id 'b' and would not replace 'a'"): build(Div(id='b'), 'a', 'outerHTML')
     with pytest.raises(ValueError, match="has the id 'b'"): build(Div(id='b'), 'a', wrap=False)
+    with pytest.raises(ValueError, match="has the id 'r'"): build(Row(), 'a', 'outerHTML')
+    with pytest.raises(ValueError, match="has the id 'b'"): build([Div(id='b')], 'a', 'outerHTML')
+    assert build(Div(id=5), '5', 'outerHTML') == '<div id="5" hx-swap-oob="outerHTML"></div>'
     assert build(Div(id='a'), 'a', 'outerHTML') == '<div id="a" hx-swap-oob="outerHTML"></div>'
 
 @pytest.mark.parametrize('bad', ['text', {'a': 1}, NotStr('<p>'), 5])
@@ -119,7 +126,7 @@ def test_what_cannot_carry_attributes_is_refused(bad):
 def test_unknown_modes_are_refused(mode):
     with pytest.raises(ValueError, match='unknown swap_mode'): build(P(), 'a', mode)
 
-@pytest.mark.parametrize('target', ['', 'a b', 5, ' a', 'a\n'])
+@pytest.mark.parametrize('target', ['', '#', 'a b', 5, ' a', 'a\n'])
 def test_an_impossible_target_is_refused(target):
     with pytest.raises(ValueError, match='target_id'): build(P(), target)
 

@@ -56,7 +56,29 @@ async def test_an_app_that_never_answers_is_a_timeout():
     with pytest.raises(TimeoutError):
         async with open_stream(app, '/', timeout=0.02): pass
 
-async def test_an_app_that_ignores_its_client_leaving_is_a_timeout_and_cancelled():
+async def test_an_app_that_ends_without_an_answer_is_an_error():
+    async def app(scope, receive, send): pass
+    with pytest.raises(RuntimeError, match='without an answer to /x'):
+        async with open_stream(app, '/x'): pass
+
+async def test_an_app_that_ignores_even_its_cancellation_does_not_hang_the_test():
+    release = asyncio.Event()
+    async def app(scope, receive, send):
+        await answer(send)
+        while not release.is_set():
+            try: await release.wait()
+            except asyncio.CancelledError: pass
+    with pytest.raises(TimeoutError, match='still ran'):
+        async with open_stream(app, '/', timeout=0.02): pass
+    release.set()
+
+async def test_a_query_may_hold_any_text():
+    seen = {}
+    async def app(scope, receive, send): seen.update(scope); await answer(send)
+    async with open_stream(app, '/?q=é ü&r=1%26'): pass
+    assert seen['query_string'] == b'q=%C3%A9%20%C3%BC&r=1%26'
+
+async def test_an_app_that_ignores_its_its_client_leaving_is_a_timeout_and_cancelled():
     cancelled = []
     async def app(scope, receive, send):
         await answer(send)
@@ -89,8 +111,11 @@ async def test_an_exception_of_the_test_is_not_hidden_by_one_of_the_app():
     async def app(scope, receive, send):
         await answer(send)
         raise LookupError('app')
-    with pytest.raises(ZeroDivisionError):
-        async with open_stream(app, '/'): 1 / 0
+    with pytest.raises(ZeroDivisionError) as e:
+        async with open_stream(app, '/') as s:
+            while not s._over: await asyncio.sleep(0)
+            1 / 0
+    assert "LookupError('app')" in e.value.__notes__[0]
 
 async def test_pause_makes_the_app_wait():
     sent = []

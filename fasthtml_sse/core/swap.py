@@ -16,8 +16,8 @@ from fastcore.xml import FT, voids
 from .event import to_html
 
 # %% auto #0
-__all__ = ['selector', 'children', 'wrapped', 'marked', 'append', 'prepend', 'before', 'after', 'update', 'replace', 'remove',
-           'morph']
+__all__ = ['selector', 'children', 'wrapped', 'sole_element', 'marked', 'append', 'prepend', 'before', 'after', 'update',
+           'replace', 'remove', 'morph']
 
 # %% ../../nbs/core/swap.ipynb #cfc1c9fb
 _ident = r'-?(?:[_a-zA-Z]|[^\x00-\x7f])(?:[\w-]|[^\x00-\x7f])*'
@@ -79,7 +79,7 @@ def _carrier(content: Any) -> str:
     kinds = ', '.join(dict.fromkeys(f'<{tag}>' if tag else 'text' for tag in tags))
     raise ValueError(f'content of mixed kinds ({kinds}) has no common parent: send one swap for each kind')
 
-# %% ../../nbs/core/swap.ipynb #b55faacb
+# %% ../../nbs/core/swap.ipynb #64c8ce71
 def children(content: Any) -> tuple:
     "`content` as children of an element; lists and tuples flattened."
     return tuple(c for o in content for c in children(o)) if isinstance(content, (tuple, list)) else (content,)
@@ -88,12 +88,16 @@ def wrapped(content: Any, attrs: dict[str, str]) -> FT:
     "`content` in a wrapper that suits it and carries `attrs`."
     return _nest(FT(_carrier(content), children(content), attrs))
 
+def sole_element(content: Any, attrs: Any) -> FT:
+    "The one element that `content` is, to carry `attrs`. Raises `TypeError` for anything else."
+    el = content
+    while hasattr(type(el), '__ft__') or (isinstance(el, (tuple, list)) and len(el) == 1): el = el[0] if isinstance(el, (tuple, list)) else el.__ft__()
+    if isinstance(el, FT) and el.tag: return el
+    raise TypeError(f'a {type(content).__name__} cannot carry {" and ".join(attrs)}: pass one element, such as Div({content!r:.60})')
+
 def marked(element: Any, attrs: dict[str, str], defaults: dict[str, str] = {}) -> FT:
     "A copy of `element` that carries `attrs` itself, and `defaults` where it has none. Raises `TypeError` for what is no single element."
-    el = element.__ft__() if hasattr(type(element), '__ft__') else element
-    if isinstance(el, (tuple, list)) and len(el)==1: el = el[0]
-    if not isinstance(el, FT) or not el.tag:
-        raise TypeError(f'a {type(element).__name__} cannot carry {" and ".join(attrs)}: pass one element, such as Div({element!r:.60})')
+    el = sole_element(element, attrs)
     return _nest(FT(el.tag, el.children, {**defaults, **el.attrs, **attrs}, void_=el.void_))
 
 # %% ../../nbs/core/swap.ipynb #39afe22b
