@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fasthtml_sse.core.source import LINGER
 from tests.serving import connect, serving, streams, uvicorn
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +29,7 @@ async def test_fifty_streams_end_with_the_server(tmp_path, how):
 
 
 async def test_the_same_behind_middleware(tmp_path):
-    async with serving(tmp_path, *uvicorn(), MIDDLEWARE='1') as server, streams(server.port, *FIFTY) as connections:
+    async with serving(tmp_path, *uvicorn(), MIDDLEWARE='passing') as server, streams(server.port, *FIFTY) as connections:
         seconds = await server.stop()
         assert seconds < 1
         assert len(server.noted('finally')) == 50 and len(server.noted('on_shutdown')) == 1
@@ -42,7 +43,7 @@ async def test_a_source_that_lingers_or_blocks_does_not_hold_the_exit(tmp_path):
         assert len(server.noted('finally')) == len(server.noted('on_shutdown')) == 1
 
 
-@pytest.mark.parametrize('middleware', ['', '1'], ids=['plain', 'BaseHTTPMiddleware'])
+@pytest.mark.parametrize('middleware', ['', 'passing', 'copying'])
 async def test_a_silent_source_is_closed_as_soon_as_its_client_goes(tmp_path, middleware):
     async with serving(tmp_path, *uvicorn(), MIDDLEWARE=middleware) as server:
         async with streams(server.port, '/silent'): left = time.monotonic()
@@ -63,15 +64,44 @@ async def test_a_client_that_never_reads_is_dropped(tmp_path, http):
             assert seconds < 1
 
 
-@pytest.mark.parametrize('path', ['/firehose', '/trickle'])
-@pytest.mark.parametrize('http, middleware', [('h11', ''), ('httptools', ''), ('httptools', '1')])
-async def test_a_client_that_never_reads_does_not_hold_the_exit(tmp_path, http, middleware, path):
+@pytest.mark.parametrize('path, full', [('/firehose', 'yield'), ('/unread', 'unread')])
+@pytest.mark.parametrize('http, middleware', [('h11', ''), ('httptools', ''), ('httptools', 'passing'), ('httptools', 'copying')])
+async def test_a_client_that_never_reads_does_not_hold_the_exit(tmp_path, http, middleware, path, full):
     async with serving(tmp_path, *uvicorn('--http', http), MIDDLEWARE=middleware) as server, connect(server.port, path, receive_buffer=4096):
-        await server.until_noted('start')
-        if path == '/firehose': await server.until_noted('yield', 20)
+        await server.until_noted(full)
+        if full == 'yield':
+            while len(before := server.noted(full)) != len(server.noted(full)) or time.monotonic() - before[-1] < 0.1: await asyncio.sleep(0.01)
         seconds = await server.stop()
         assert seconds < 1
         assert len(server.noted('finally')) == len(server.noted('on_shutdown')) == 1
+
+
+async def test_a_client_that_reads_late_gets_all_of_a_finite_stream(tmp_path):
+    async with serving(tmp_path, *uvicorn()) as server, connect(server.port, '/finite', receive_buffer=4096) as (reader, _):
+        await reader.readuntil(b'data: ')
+        await asyncio.sleep(LINGER * 2)
+        assert (await until_end(reader)).count(b'data: ') == 44
+
+
+async def until_end(reader):
+    "All bytes up to the chunk that ends the body."
+    got = b''
+    while not got.endswith(b'\r\n0\r\n\r\n'): got += await reader.read(2**16)
+    return got
+
+
+async def test_a_stream_that_opens_while_the_server_stops_is_ended_too(tmp_path):
+    async with serving(tmp_path, *uvicorn()) as server, connect(server.port, '/late') as (reader, _):
+        await server.until_noted('late')
+        seconds = await server.stop()
+        assert seconds < 1 and b'retry: ' in await until_end(reader)
+
+
+async def test_a_stream_that_was_open_before_the_server_listened_ends_too(tmp_path):
+    async with serving(tmp_path, *uvicorn(), RELAY='1') as server, streams(server.port, '/silent'):
+        await server.until_noted('relayed', 2)
+        seconds = await server.stop()
+        assert seconds < 1 and len(server.noted('finally')) == 1 and len(server.noted('relayed')) == 3
 
 
 APP = '''

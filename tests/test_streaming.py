@@ -378,6 +378,15 @@ async def test_debug_logs_and_never_tells_the_client(caplog):
             while True: await s.next()
     assert b'secret' not in s.raw and b'close' not in s.raw and 'secret' in caplog.text
 
+async def test_a_cancellation_within_the_source_is_no_proper_end():
+    async def source(): yield 'x'; raise asyncio.CancelledError
+    got = []
+    with pytest.raises(asyncio.CancelledError):
+        async for f in SSEStream().stream(source): got.append(f)
+    assert CLOSE not in got
+
+async def test_a_deadline_is_forgotten_with_its_stream(): await frames(['x'], timeout=1000)
+
 async def test_an_error_while_closing_is_raised():
     async def source():
         try: yield 'a'

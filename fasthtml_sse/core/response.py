@@ -148,7 +148,7 @@ def find_servers(loop: asyncio.AbstractEventLoop) -> list[Any]:
 
 def _listens(server: Any) -> bool: return all(s.is_serving() for s in getattr(server, 'servers', ()))  # none before it has started
 
-# %% ../../nbs/core/response.ipynb #47e6fde7
+# %% ../../nbs/core/response.ipynb #7c896050
 class Hub:
     "The open streams of one event loop, and what they share."
     _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
@@ -174,7 +174,6 @@ class Hub:
     def add(self, stream: Any) -> None:
         "`stream` is open: its `end` is called with the last words when the server stops."
         self.open.add(stream)
-        if self.stopping: self.loop.call_soon(_end, [stream])
 
     def discard(self, stream: Any) -> None:
         self.open.discard(stream)

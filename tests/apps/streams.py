@@ -5,15 +5,29 @@ from fasthtml.common import fast_app
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from fasthtml_sse import SSEResponse, sse
+from fasthtml_sse import SSEResponse, SSEStream, sse
+from fasthtml_sse.core.response import find_servers, find_transport
 
 def note(what):
     with open(os.environ['NOTES'], 'a') as f: f.write(f'{what} {time.monotonic()}\n')
 
 async def passing(request, call_next): return await call_next(request)
 
-middleware = [Middleware(BaseHTTPMiddleware, dispatch=passing)] if os.environ.get('MIDDLEWARE') else []
-app, rt = fast_app(on_shutdown=lambda: note('on_shutdown'), middleware=middleware, secret_key='test')
+class Copying:
+    "Middleware that passes on a copy of the scope."
+    def __init__(self, app): self.app = app
+    async def __call__(self, scope, receive, send): await self.app(dict(scope), receive, send)
+
+middlewares = {'passing': [Middleware(BaseHTTPMiddleware, dispatch=passing)], 'copying': [Middleware(Copying)]}
+
+async def relay():
+    "Read a stream in the server's own loop, from before it listens."
+    async def forever(): yield 'x'; await asyncio.Event().wait()
+    async def read():
+        async for _ in SSEStream().stream(forever): note('relayed')
+    if os.environ.get('RELAY'): app.relay = asyncio.create_task(read())
+
+app, rt = fast_app(on_startup=relay, on_shutdown=lambda: note('on_shutdown'), middleware=middlewares.get(os.environ.get('MIDDLEWARE')), secret_key='test')
 
 @rt('/ticks')
 @sse
@@ -51,19 +65,34 @@ def blocked():
 @rt('/firehose')
 def firehose(send_timeout: float = 30):
     async def source():
-        note('start')
         try:
             while True: yield 'x' * 8192; note('yield')
         finally: note('finally')
     return SSEResponse(source, send_timeout=send_timeout)
 
-@rt('/trickle')
-async def trickle():
+@rt('/unread')
+async def unread(request):
+    "Leaves something in the server's own buffer, but not so much that a send would wait."
+    transport = find_transport(request.scope, request.receive, find_servers(asyncio.get_running_loop()))
     async def source():
-        note('start')
         try:
-            for _ in range(3): yield 'x' * 20_000
+            while not transport.get_write_buffer_size(): yield 'x' * 8192; await asyncio.sleep(0)
+            note('unread')
             await asyncio.sleep(3600)
+        finally: note('finally')
+    return SSEResponse(source)
+
+@rt('/finite')
+def finite(): return SSEResponse(['x' * 65_000 for _ in range(45)])
+
+@rt('/late')
+async def late():
+    "Opens its stream when the server has stopped listening."
+    note('late')
+    server, = find_servers(asyncio.get_running_loop())
+    while server.servers[0].is_serving(): await asyncio.sleep(0.01)
+    async def source():
+        try: yield 'x'; await asyncio.sleep(3600)
         finally: note('finally')
     return SSEResponse(source)
 
