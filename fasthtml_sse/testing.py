@@ -97,7 +97,7 @@ class Stream(_Exchange):
         error, self._error = self._error, None
         raise error or StopAsyncIteration
 
-# %% ../nbs/testing.ipynb #0bdd350d
+# %% ../nbs/testing.ipynb #51eb084c
 def _scope(app: ASGIApp, url: str, method: str, headers: Mapping[str, str]) -> dict[str, Any]:
     "What a server would pass to the app for this request."
     parts = urlsplit(url)
@@ -106,6 +106,7 @@ def _scope(app: ASGIApp, url: str, method: str, headers: Mapping[str, str]) -> d
         path=unquote(parts.path), raw_path=parts.path.encode(), query_string=quote(parts.query, safe="%&=+/?:;,@!$'()*[]~").encode(), root_path='',
         headers=[(k.encode(), v.encode()) for k, v in sent.items()], client=('127.0.0.1', 1), server=('testserver', 80), state={})
 
+# %% ../nbs/testing.ipynb #d39f3502
 @asynccontextmanager
 async def open_stream(
     app: ASGIApp,  # A FastHTML app, or any ASGI app; its lifespan is not run

@@ -26,7 +26,7 @@ from .source import LINGER, Driver, check_source, drop_source, log
 
 # %% auto #0
 __all__ = ['POLL', 'ReadySource', 'Writer', 'Pump', 'Heartbeats', 'find_servers', 'Hub', 'end_streams', 'find_transport',
-           'Connection', 'last_event_id', 'check_seconds', 'SSEResponse']
+           'Sender', 'Connection', 'last_event_id', 'check_seconds', 'SSEResponse']
 
 # %% ../../nbs/core/response.ipynb #60f5117e
 class ReadySource(Protocol):
@@ -82,14 +82,14 @@ class Writer:
         if error is None: self._on_free()
         else: self._on_failed(error)
 
-# %% ../../nbs/core/response.ipynb #e8b1b42c
+# %% ../../nbs/core/response.ipynb #35d6db7b
 class Pump:
     "Flushes the connections of one loop that are ready, all in one pass."
     def __init__(self, loop: asyncio.AbstractEventLoop):
         self._loop, self._context = loop, Context()
-        self._ready: list[Connection] = []
+        self._ready: list[Sender] = []
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: Sender) -> None:
         if not self._ready: self._loop.call_soon(self._flush, context=self._context)
         self._ready.append(connection)
 
@@ -99,23 +99,23 @@ class Pump:
             try: connection.flush()
             except Exception as e: connection.fail(e)
 
-# %% ../../nbs/core/response.ipynb #197b22ba
+# %% ../../nbs/core/response.ipynb #c1327516
 class Heartbeats:
     "Beats for the connections of one loop that have been quiet for their interval."
     def __init__(self, loop: asyncio.AbstractEventLoop):
         self._loop, self._heap, self._number, self._timer, self._context = loop, [], count(), None, Context()
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: Sender) -> None:
         if connection.interval is not None: self._push(connection)
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: Sender) -> None:
         if connection.beat_due: connection.beat_due[2] = None  # the entry stays until it is due, the connection need not
 
     def stop(self) -> None:
         self._heap.clear()
         self._wait()
 
-    def _push(self, connection: Connection) -> None:
+    def _push(self, connection: Sender) -> None:
         connection.beat_due = [connection.writer.quiet_since + connection.interval, next(self._number), connection]
         heappush(self._heap, connection.beat_due)
         if self._heap[0] is connection.beat_due: self._wait()
@@ -203,17 +203,56 @@ def find_transport(scope: Scope, receive: Receive, servers: list[Any]) -> asynci
     cycles = (getattr(c, 'cycle', None) for server in servers for c in server.server_state.connections)
     return next((c.transport for c in cycles if getattr(c, 'scope', None) is scope), None)
 
-# %% ../../nbs/core/response.ipynb #5a7ff349
-class Connection:
-    "One open response: takes from its source, writes, and notices the end."
-    def __init__(self, source: ReadySource, interval: float | None, send_timeout: float, scope: Scope, receive: Receive, send: Send):
+# %% ../../nbs/core/response.ipynb #c0df3cd4
+class Sender:
+    "The sending half of a connection: takes from its source and writes, when both are ready."
+    def __init__(self, source: ReadySource, interval: float | None, send_timeout: float, send: Send):
         self.source, self.interval = source, interval
-        self._scope, self._receive = scope, receive
         self._loop, self.hub = asyncio.get_running_loop(), Hub.here()
         self.writer = Writer(send, send_timeout, self.wake, self.fail)
-        self.over = self._loop.create_future()
+        self.over, self.beat_due = self._loop.create_future(), None
         self._queued = self._said_all = False
-        self._drain = self.beat_due = None
+
+    def wake(self) -> None:
+        "There is something to take, or the end."
+        if not self._queued:
+            self._queued = True
+            self.hub.pump.add(self)
+
+    def flush(self) -> None:
+        "Write what is pending, unless the socket is still busy with the last chunk."
+        self._queued = False
+        if self.writer.blocked or self.over.done(): return
+        if self._said_all: return self.settle()
+        if chunk := self.source.take(): self.writer.write(chunk)
+        if self.source.ended and not self.writer.blocked: self._end_body()
+
+    def _end_body(self) -> None:
+        "Write the chunk that ends the body, unless the source has failed: then the client is to see that something is missing."
+        self._said_all = True
+        if self.source.error is None and not self.over.done(): self.writer.write(b'', more=False)
+        if not self.writer.blocked: self.settle()
+
+    def beat(self) -> None:
+        "Show that the connection is alive."
+        if self.writer.blocked: self.writer.quiet_since = self._loop.time()  # a chunk is on its way
+        else: self.writer.write(self.source.heartbeat())
+
+    def settle(self) -> None:
+        "All is said, or nobody listens."
+        if not self.over.done(): self.over.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        "The client is gone, or `send` is broken."
+        if isinstance(error, OSError): self.settle()
+        elif not self.over.done(): self.over.set_exception(error)
+
+# %% ../../nbs/core/response.ipynb #617e9ad9
+class Connection(Sender):
+    "One open response, from its first chunk to the closing of its source."
+    def __init__(self, source: ReadySource, interval: float | None, send_timeout: float, scope: Scope, receive: Receive, send: Send):
+        super().__init__(source, interval, send_timeout, send)
+        self._scope, self._receive, self._drain = scope, receive, None
 
     async def run(self) -> None:
         "Stream until the source ends or the client is gone. Raises what the source raised."
@@ -244,48 +283,19 @@ class Connection:
     def _left(self, watch: asyncio.Task) -> None:
         if watch.cancelled(): return
         if e := watch.exception(): self.fail(e)
-        else: self._settle()
-
-    def wake(self) -> None:
-        "There is something to take, or the end."
-        if not self._queued:
-            self._queued = True
-            self.hub.pump.add(self)
-
-    def flush(self) -> None:
-        "Write what is pending, unless the socket is still busy with the last chunk."
-        self._queued = False
-        if self.writer.blocked or self.over.done(): return
-        if self._said_all: return self._settle()
-        if chunk := self.source.take(): self.writer.write(chunk)
-        if self.source.ended and not self.writer.blocked: self._end_body()
-
-    def _end_body(self) -> None:
-        "Write the chunk that ends the body, unless the source has failed: then the client is to see that something is missing."
-        self._said_all = True
-        if self.source.error is None and not self.over.done(): self.writer.write(b'', more=False)
-        if not self.writer.blocked: self._settle()
-
-    def beat(self) -> None:
-        "Show that the connection is alive."
-        if self.writer.blocked: self.writer.quiet_since = self._loop.time()  # a chunk is on its way
-        else: self.writer.write(self.source.heartbeat())
+        else: self.settle()
 
     def end(self, words: bytes) -> None:
         "The server stops: end the source, and do not wait for a client that does not read."
         self.source.end(words)
         self._drain = self._drain or self._loop.call_later(LINGER + POLL, self.fail, TimeoutError('it took nothing while the server stopped'))
 
-    def _settle(self) -> None:
-        if not self.over.done(): self.over.set_result(None)
-
     def fail(self, error: BaseException) -> None:
-        "The client is gone or stuck, or `send` is broken."
+        "As for a sender; a client that takes nothing is dropped."
         if isinstance(error, TimeoutError):
             log.info('dropped a client of %s: %s', self._scope.get('path'), error)
             self._abort()
-        if isinstance(error, OSError): self._settle()  # a TimeoutError is one
-        elif not self.over.done(): self.over.set_exception(error)
+        super().fail(error)
 
     def _abort(self, unread: bool = False) -> None:
         "Drop the client, or only if there is something that it has not read."
@@ -300,13 +310,14 @@ def last_event_id(
     sent = request.headers.get('last-event-id', '').encode('latin-1').decode('utf-8', 'replace')
     return sent or request.query_params.get('last_event_id') or None
 
-# %% ../../nbs/core/response.ipynb #c73a1fdd
+# %% ../../nbs/core/response.ipynb #cf35b958
 def check_seconds(name: str, value: Any, optional: bool = True) -> None:
     "Raise `ValueError` unless `value` is a positive number of seconds, or `None` where that is `optional`."
     if value is None and optional: return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value <= 0:
         raise ValueError(f'{name} must be a positive number of seconds{", or None for none" if optional else ""}: {value!r}')
 
+# %% ../../nbs/core/response.ipynb #63f29cff
 class SSEResponse(Response):
     "A response that streams events (`text/event-stream`) from `source`, until that ends or the client leaves."
     media_type = 'text/event-stream'

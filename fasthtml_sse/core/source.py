@@ -23,7 +23,7 @@ from .event import to_frame
 
 # %% auto #0
 __all__ = ['log', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'ThreadIterator', 'check_source', 'open_source',
-           'close_source', 'drop_source', 'Mailbox', 'Driver']
+           'close_source', 'drop_source', 'Mailbox', 'pour', 'Driver']
 
 # %% ../../nbs/core/source.ipynb #50857b25
 log = logging.getLogger('fasthtml_sse')
@@ -145,13 +145,14 @@ def drop_source(source: Any) -> None:
     "Let go of a source that will not be started: a coroutine would complain that it was never awaited."
     if inspect.iscoroutine(source): source.close()
 
-# %% ../../nbs/core/source.ipynb #54e9fb88
+# %% ../../nbs/core/source.ipynb #693bcf58
 LIMIT = 64 * 1024  # bytes that wait in a mailbox before its source has to
 HEARTBEAT = b': heartbeat\n\n'
 
 class Mailbox:
     "Frames that wait to be sent, and room for more."
     def __init__(self) -> None:
+        self.ending = False  # nothing more is wanted
         self.ended = False  # nothing will follow what waits
         self.error: BaseException | None = None  # why, if the source failed
         self._frames: list[bytes] = []
@@ -191,8 +192,28 @@ class Mailbox:
         "What to send while nothing waits."
         return HEARTBEAT
 
-# %% ../../nbs/core/source.ipynb #4c10c327
+# %% ../../nbs/core/source.ipynb #4d781443
 TURN = 0.005  # seconds for which a source may keep the loop to itself
+
+async def pour(iterator: AsyncIterator, transform: Callable | None, box: Mailbox) -> None:
+    "Put what `iterator` yields into `box`, as there is room, until the one is exhausted or the other ends."
+    turn_ends = monotonic() + TURN
+    while not box.ending:
+        if box._room <= 0: await box.vacancy()
+        try: item = await iterator.__anext__()
+        except StopAsyncIteration: break
+        if transform: item = await _apply(transform, item)
+        if frame := to_frame(item): box.put(frame)
+        if frame and len(box._frames) == 1: turn_ends = monotonic() + TURN  # what came before was taken: others had their turn
+        elif monotonic() > turn_ends:
+            await asyncio.sleep(0)
+            turn_ends = monotonic() + TURN
+
+async def _apply(fn: Callable, item: Any) -> Any:
+    result = fn(item)
+    return await result if hasattr(type(result), '__await__') else result
+
+# %% ../../nbs/core/source.ipynb #1eab2aec
 LINGER = 0.4  # seconds that a source gets to clean up before its stream ends without it
 
 _lingering: set[asyncio.Task] = set()
@@ -207,7 +228,7 @@ class Driver(Mailbox):
         super().__init__()
         self._source, self._transform, self._last_event_id = source, transform, last_event_id
         self._task = self._words = self._linger = None
-        self._ending = self._closing = False
+        self._closing = False
 
     def on_ready(self, callback: Callable[[], None]) -> None:
         "Start; `callback` is called whenever there is something to take, and at the end."
@@ -217,8 +238,8 @@ class Driver(Mailbox):
 
     def end(self, words: bytes = b'') -> None:
         "Close the source now; `words` are the last that it says. The first call counts."
-        if self._ending or self.ended: return
-        self._ending, self._words = True, words
+        if self.ending or self.ended: return
+        self.ending, self._words = True, words
         self._loop.call_soon(self._interrupt)  # not at once: the source may be the caller, or not have started
         self._linger = self._loop.call_later(LINGER, self._finish)
 
@@ -241,17 +262,7 @@ class Driver(Mailbox):
         iterator = None
         try:
             iterator = await open_source(self._source, self._last_event_id)
-            turn_ends = monotonic() + TURN
-            while not self._ending:
-                if self._room <= 0: await self.vacancy()
-                try: item = await iterator.__anext__()
-                except StopAsyncIteration: break
-                if self._transform: item = await _apply(self._transform, item)
-                if frame := to_frame(item): self.put(frame)
-                if frame and len(self._frames) == 1: turn_ends = monotonic() + TURN  # what came before was taken: others had their turn
-                elif monotonic() > turn_ends:
-                    await asyncio.sleep(0)
-                    turn_ends = monotonic() + TURN
+            await pour(iterator, self._transform, self)
         finally:
             self._closing = True
             await close_source(iterator)
@@ -263,12 +274,8 @@ class Driver(Mailbox):
         if self._linger: self._linger.cancel()
         if not task.done():
             _lingering.add(task); task.add_done_callback(_lingering.discard)
-        elif task.cancelled(): self.error = None if self._ending else asyncio.CancelledError()
+        elif task.cancelled(): self.error = None if self.ending else asyncio.CancelledError()
         else: self.error = task.exception()
-        if self.error is None and (words := self._words if self._ending else self.last_words()): self._frames.append(words)
+        if self.error is None and (words := self._words if self.ending else self.last_words()): self._frames.append(words)
         self.on_end()
         self._notify()
-
-async def _apply(fn: Callable, item: Any) -> Any:
-    result = fn(item)
-    return await result if hasattr(type(result), '__await__') else result
