@@ -59,7 +59,7 @@ class _Exchange:
             self._started.set()
             self._events.put_nowait(None)
 
-# %% ../nbs/testing.ipynb #b9250077
+# %% ../nbs/testing.ipynb #56ac0155
 class Stream(_Exchange):
     "An open stream; `async for` gives its events."
     @property
@@ -95,7 +95,7 @@ class Stream(_Exchange):
 
     def _raise(self) -> NoReturn:
         error, self._error = self._error, None
-        raise error or StopAsyncIteration
+        raise StopAsyncIteration if error is None else error
 
 # %% ../nbs/testing.ipynb #51eb084c
 def _scope(app: ASGIApp, url: str, method: str, headers: Mapping[str, str]) -> dict[str, Any]:

@@ -292,11 +292,12 @@ async def test_a_send_that_is_cancelled_while_it_waits_ends_the_stream():
     async def source(): yield 'x'
     with pytest.raises(asyncio.CancelledError): await Cancelling().get(SSEResponse(source))
 
-async def test_an_exception_of_receive_goes_to_the_server():
+@pytest.mark.parametrize('error', [LookupError, asyncio.CancelledError])
+async def test_an_exception_of_receive_goes_to_the_server(error):
     class Broken(Chunks):
-        async def receive(self): raise LookupError('receive')
+        async def receive(self): raise error('receive')
     async def source(): yield 'x'; await asyncio.Event().wait()
-    with pytest.raises(LookupError, match='receive'): await Broken().get(SSEResponse(source))
+    with pytest.raises(error, match='receive' if error is LookupError else None): await Broken().get(SSEResponse(source))
 
 async def test_one_broken_connection_does_not_stop_the_pass():
     class Bad(Driver):

@@ -25,7 +25,7 @@ from .source import Driver, check_source, drop_source, log
 # %% auto #0
 __all__ = ['StreamConfig', 'StreamSource', 'SSEStream', 'StreamResponse', 'sse', 'OOBStreamBuilder']
 
-# %% ../../nbs/core/streaming.ipynb #e2e6b0d7
+# %% ../../nbs/core/streaming.ipynb #d65b313a
 @dataclass
 class StreamConfig:
     "How an `SSEStream` behaves. Bad values raise `ValueError` or `TypeError` here."
@@ -57,14 +57,13 @@ class StreamConfig:
 
     def closing(self) -> bytes:
         "The last words of a stream that is over for good."
-        if self.close_event is None: return self.comment()
-        return ServerSentEvent(self.close_message, event=self.close_event).encode() if self.send_close_message else b''
+        return self.comment() if self.close_event is None else ServerSentEvent(self.close_message, event=self.close_event).encode()
 
     def comment(self) -> bytes:
         "The last words of a stream that a client may open again."
-        return ServerSentEvent(comment=self.close_message).encode() if self.send_close_message else b''
+        return ServerSentEvent(comment=self.close_message).encode()
 
-# %% ../../nbs/core/streaming.ipynb #cc41a1bf
+# %% ../../nbs/core/streaming.ipynb #ae94abdd
 class StreamSource(Driver):
     "A driven source that opens and closes as the config of its stream says."
     def __init__(self, stream: SSEStream, source: Any, transform_fn: Callable | None, last_event_id: str | None = None):
@@ -92,9 +91,11 @@ class StreamSource(Driver):
         self.stream._message_count += frame.startswith(b'data') or b'\ndata' in frame  # comments do not count
         super().put(frame)
 
-    def last_words(self) -> bytes: return self.config.closing()
+    def last_words(self) -> bytes: return self._if_wanted(self.config.closing())
 
-    def end(self, words: bytes = b'') -> None: super().end(words if self.config.send_close_message else b'')
+    def end(self, words: bytes = b'') -> None: super().end(self._if_wanted(words))
+
+    def _if_wanted(self, words: bytes) -> bytes: return words if self.config.send_close_message else b''
 
     def stop(self) -> None:
         "End for good; from any thread."
