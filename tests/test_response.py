@@ -269,20 +269,21 @@ async def test_two_cancellations_of_a_request_leave_nothing_behind():
     with pytest.raises(asyncio.CancelledError): await request
     release.set()
 
-async def test_send_runs_in_the_task_and_the_context_of_its_request():
-    seen, var = {}, ContextVar('request')
+async def test_send_runs_in_a_task_and_the_context_of_its_request():
+    seen, drivers, var = {}, {}, ContextVar('request')
     async def ask(n):
         class Asking(Chunks):
             async def send(self, message):
                 seen.setdefault(n, set()).add((asyncio.current_task(), var.get()))
         var.set(n)
         async def source():
+            drivers[n] = asyncio.current_task()
             for _ in range(3): yield 'x'; await asyncio.sleep(0)
             await asyncio.sleep(0.03)
         await Asking().get(SSEResponse(source, heartbeat_interval=0.01))
     tasks = {n: asyncio.create_task(ask(n)) for n in range(4)}
     await asyncio.gather(*tasks.values())
-    assert seen == {n: {(task, n)} for n, task in tasks.items()}
+    assert seen == {n: {(task, n), (drivers[n], n)} for n, task in tasks.items()}
 
 async def test_a_send_that_is_cancelled_while_it_waits_ends_the_stream():
     class Cancelling(Chunks):

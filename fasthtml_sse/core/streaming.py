@@ -63,7 +63,7 @@ class StreamConfig:
         "The last words of a stream that a client may open again."
         return ServerSentEvent(comment=self.close_message).encode()
 
-# %% ../../nbs/core/streaming.ipynb #ae94abdd
+# %% ../../nbs/core/streaming.ipynb #dee521f8
 class StreamSource(Driver):
     "A driven source that opens and closes as the config of its stream says."
     def __init__(self, stream: SSEStream, source: Any, transform_fn: Callable | None, last_event_id: str | None = None):
@@ -72,7 +72,7 @@ class StreamSource(Driver):
 
     def on_ready(self, callback: Callable[[], None]) -> None:
         "Say the first words and start, unless the stream has been stopped before."
-        self._loop = asyncio.get_running_loop()
+        self._notify, self._loop = callback, asyncio.get_running_loop()
         if opening := self.config.opening(): self._frames.append(opening)
         self._log('opens')
         self.stream._open.add(self)
@@ -86,6 +86,7 @@ class StreamSource(Driver):
         drop_source(self._source)
         if words := self.last_words(): self._frames.append(words)
         self.on_end()
+        self._notify()
 
     def put(self, frame: bytes) -> None:
         self.stream._message_count += frame.startswith(b'data') or b'\ndata' in frame  # comments do not count
@@ -112,7 +113,7 @@ class StreamSource(Driver):
     def _log(self, what: str, error: BaseException | None = None) -> None:
         if self.config.debug: log.debug('stream %#x %s, %d messages so far', id(self), what, self.stream._message_count, exc_info=error)
 
-# %% ../../nbs/core/streaming.ipynb #a4063fc8
+# %% ../../nbs/core/streaming.ipynb #d5a86974
 class SSEStream:
     "A stream of events from a source, for one client."
     def __init__(self,
@@ -132,6 +133,7 @@ class SSEStream:
         "The frames of `data_source`, which advances only on demand. Raises what the source or the transform raised."
         source, ready, hub = self._source(data_source, transform_fn), asyncio.Event(), Hub.here()
         hub.add(source)
+        source.ask(0)
         try:
             source.on_ready(ready.set)
             while True:
