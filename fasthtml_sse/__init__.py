@@ -3,7 +3,8 @@ __version__ = "0.1.0"
 
 from .core import swap
 from .core.event import EventParser, Frame, ServerSentEvent, to_event
-from .core.response import SSEResponse, end_streams, last_event_id
+from .core.hub import end_streams
+from .core.response import SSEResponse, last_event_id
 from .core.streaming import OOBStreamBuilder, SSEStream, StreamConfig, sse
 
 __all__ = ['EventParser', 'Frame', 'OOBStreamBuilder', 'SSEResponse', 'SSEStream', 'ServerSentEvent', 'StreamConfig',

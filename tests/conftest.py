@@ -4,7 +4,7 @@ import asyncio, functools, inspect, os
 import pytest
 
 import fasthtml_sse.core.source as source
-from fasthtml_sse.core.response import Hub
+from fasthtml_sse.core.hub import Hub
 from tests.clock import VirtualLoop
 
 

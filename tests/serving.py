@@ -23,10 +23,10 @@ class Server:
             while len(got := self.noted(what)) < count: await asyncio.sleep(0.01)
         return got
 
-    async def stop(self, how=signal.SIGTERM, timeout=10):
-        "Send the signal; the seconds until the process has gone."
+    async def stop(self, how=signal.SIGTERM, timeout=10, group=False):
+        "Send the signal, to all its processes if the `group` is meant; the seconds until the server has gone."
         start = time.monotonic()
-        self.process.send_signal(how)
+        (os.killpg if group else os.kill)(self.process.pid, how)
         async with asyncio.timeout(timeout): await self.process.wait()
         return time.monotonic() - start
 

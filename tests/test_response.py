@@ -7,7 +7,7 @@ from fasthtml.common import Div, fast_app
 from starlette.background import BackgroundTask
 
 from fasthtml_sse import SSEResponse, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
-from fasthtml_sse.core.response import Hub
+from fasthtml_sse.core.hub import Hub
 from fasthtml_sse.core.source import LIMIT, LINGER, Driver
 from fasthtml_sse.testing import open_stream
 from tests.clock import VirtualLoop

@@ -2,11 +2,12 @@
 import asyncio, os, time
 
 from fasthtml.common import fast_app
+from sse_starlette import EventSourceResponse
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from fasthtml_sse import SSEResponse, SSEStream, sse
-from fasthtml_sse.core.response import find_servers, find_transport
+from fasthtml_sse.core.hub import find_servers, find_transport
 
 def note(what):
     with open(os.environ['NOTES'], 'a') as f: f.write(f'{what} {time.monotonic()}\n')
@@ -90,11 +91,20 @@ async def late():
     "Opens its stream when the server has stopped listening."
     note('late')
     server, = find_servers(asyncio.get_running_loop())
-    while server.servers[0].is_serving(): await asyncio.sleep(0.01)
+    while server.listeners()[0].is_serving(): await asyncio.sleep(0.01)
     async def source():
         try: yield 'x'; await asyncio.sleep(3600)
         finally: note('finally')
     return SSEResponse(source)
+
+@rt('/theirs')
+def theirs():
+    "A stream of sse-starlette, which watches the server in its own way."
+    async def source():
+        try:
+            while True: yield {'data': 'tick'}; await asyncio.sleep(0.02)
+        finally: note('theirs')
+    return EventSourceResponse(source())
 
 @rt('/ok')
 def ok(): return 'ok'
