@@ -10,16 +10,29 @@ from typing import Any
 
 import pytest
 import uvicorn
-from fasthtml.common import FT, Div, FastHTML, Link, Meta, Script, fast_app
+from fasthtml.common import FT, Div, FastHTML, Link, Meta, NotStr, Script, fast_app
 
 NPM = Path(__file__).parent.parent / 'node_modules'
-BUILDS = ['2.0.7', '4.0.0']  # tests/package.json installs each of them as htmx-<version>
+BUILDS = ['2.0.7', '2.0.11', '4.0.0', '4.0.1']  # tests/package.json installs each of them as htmx-<version>
+
+
+# htmx 4 morphs by itself. The extension that comes with Idiomorph claims every style as its own, and so breaks `beforeend` and others.
+# Clones, because an <option> that is taken out of its <select> leaves the next one selected
+MORPH = '''
+htmx.defineExtension('morph', {
+    isInlineSwap: style => style == 'outerMorph',
+    handleSwap(style, target, fragment) {
+        const morphStyle = {outerMorph: 'outerHTML', innerMorph: 'innerHTML'}[style]
+        const content = [...fragment.childNodes].map(node => node.cloneNode(true))
+        return morphStyle && Idiomorph.morph(target, content, {morphStyle, ignoreActiveValue: true})
+    }
+})'''
 
 
 def scripts(build: str) -> list[str]:
-    "The files of one htmx: itself and its extension for streams."
-    extension = 'htmx-ext-sse/dist/sse.js' if build.startswith('2.') else f'htmx-{build}/dist/ext/hx-sse.js'
-    return [f'htmx-{build}/dist/htmx.js', extension]
+    "The files of one htmx: itself, its extension for streams, and what it needs to morph."
+    if build.startswith('4.'): return [f'htmx-{build}/dist/htmx.js', f'htmx-{build}/dist/ext/hx-sse.js']
+    return [f'htmx-{build}/dist/htmx.js', 'htmx-ext-sse/dist/sse.js', 'idiomorph/dist/idiomorph.js']
 
 
 def make_app(*content: FT, build: str | None = None) -> FastHTML:
@@ -28,7 +41,8 @@ def make_app(*content: FT, build: str | None = None) -> FastHTML:
     for file in files:
         if not (NPM / file).exists(): pytest.skip(f'{file} is missing: run `npm ci` in tests/')
     hdrs = [Link(rel='icon', href='data:,'), Meta(name='htmx-config', content='{"metaCharacter": "-"}'), *(Script(src=f'/{file}') for file in files)]
-    app, rt = fast_app(default_hdrs=False, hdrs=hdrs, static_path=str(NPM), secret_key='of no use')
+    if any('idiomorph' in file for file in files): hdrs.append(Script(NotStr(MORPH)))
+    app, rt = fast_app(default_hdrs=False, hdrs=hdrs, bodykw={'hx_ext': 'morph'}, static_path=str(NPM), secret_key='of no use')
     @rt('/')
     def get(): return content
     return app
