@@ -21,7 +21,7 @@ from .core.event import EventParser, ServerSentEvent
 # %% auto #0
 __all__ = ['Stream', 'open_stream']
 
-# %% ../nbs/testing.ipynb #77465c66
+# %% ../nbs/testing.ipynb #8462d442
 class _Exchange:
     "The server's side of one request: what the app receives and sends."
     def __init__(self) -> None:
@@ -34,6 +34,7 @@ class _Exchange:
         self._reading.set()
         self._requested = self._over = False
         self._error: BaseException | None = None
+        self._seen: str | None = None  # the id of the event that was given last
 
     async def _receive(self) -> Message:
         if not self._requested:
@@ -59,13 +60,14 @@ class _Exchange:
             self._started.set()
             self._events.put_nowait(None)
 
-# %% ../nbs/testing.ipynb #56ac0155
+# %% ../nbs/testing.ipynb #67174dfd
 class Stream(_Exchange):
     "An open stream; `async for` gives its events."
     @property
     def last_event_id(self) -> str | None:
-        "The id that a browser would send if it reconnected now."
-        return self._parser.last_event_id
+        "The id that a browser would send if it had seen what `next` gave and reconnected now."
+        unread = self._events.qsize() > self._over
+        return self._seen if unread else self._parser.last_event_id
 
     @property
     def retry(self) -> int | None:
@@ -87,6 +89,7 @@ class Stream(_Exchange):
         if self._over and self._events.empty(): self._raise()
         async with asyncio.timeout(timeout): event = await self._events.get()
         if event is None: self._raise()
+        self._seen = event.id
         return event
 
     def __aiter__(self) -> AsyncIterator[ServerSentEvent]: return self

@@ -164,7 +164,7 @@ async def test_a_connection_that_is_over_is_not_kept_for_its_next_heartbeat():
         await s.next()
         for _ in range(3):
             async with open_stream(app, '/') as other: await other.next()
-        assert sum(entry[2] is not None for entry in Hub.here().heartbeats._heap) == 1
+        assert sum(map(len, Hub.here().heartbeats._slots.values())) == 1
 
 @virtual
 async def test_no_heartbeat_when_none_is_wanted(anyio_backend):
@@ -299,6 +299,36 @@ async def test_an_exception_of_receive_goes_to_the_server(error):
         async def receive(self): raise error('receive')
     async def source(): yield 'x'; await asyncio.Event().wait()
     with pytest.raises(error, match='receive' if error is LookupError else None): await Broken().get(SSEResponse(source))
+
+@pytest.mark.parametrize('swallows', [False, True])
+async def test_a_request_whose_stream_is_over_is_not_left_cancelled(swallows):
+    class Waiting(Chunks):
+        async def receive(self):
+            try: return await super().receive()
+            except asyncio.CancelledError:
+                if not swallows: raise
+                return {'type': 'http.disconnect'}
+    await Waiting().get(SSEResponse(['x']))
+    assert asyncio.current_task().cancelling() == 0
+    await asyncio.sleep(0)
+
+async def test_a_cancellation_that_comes_as_the_stream_ends_is_not_lost():
+    class Ending(Chunks):
+        async def send(self, message):
+            await super().send(message)
+            if not message.get('more_body', True): request.cancel()
+    chunks = Ending()
+    request = asyncio.create_task(chunks.get(SSEResponse(['x'])))
+    with pytest.raises(asyncio.CancelledError): await request
+    assert chunks.sent == [b'data: x\n\n', b'']
+
+async def test_a_stream_does_not_keep_what_fasthtml_copied_for_a_page():
+    requests = []
+    def make(request):
+        requests.append(request)
+        return SSEResponse(['x'])
+    async with open_stream(app_of(make, hdrs=[Div('in every head')]), '/') as s: assert (await s.next()).data == 'x'
+    assert [getattr(requests[0], name) for name in ('hdrs', 'ftrs', 'htmlkw', 'bodykw')] == [None] * 4
 
 async def test_one_broken_connection_does_not_stop_the_pass():
     class Bad(Driver):

@@ -156,3 +156,12 @@ async def test_many_streams_at_once():
     async def read():
         async with open_stream(app, '/s') as s: return [e.data async for e in s]
     assert await asyncio.gather(*(read() for _ in range(50))) == [['0', '1', '2']] * 50
+
+async def test_the_last_id_is_that_of_the_events_that_were_read():
+    async def source():
+        for id in 'ab': yield ServerSentEvent(id, id=id)
+        yield ServerSentEvent(id='c')
+    async with open_stream(SSEResponse(source), '/') as s:
+        assert s.last_event_id is None
+        seen = [s.last_event_id async for _ in s]
+    assert seen == ['a', 'c']  # with the last event read, the id that came after it counts

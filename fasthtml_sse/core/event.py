@@ -73,7 +73,7 @@ class ServerSentEvent:
         "The event as bytes for the wire, with the blank line that ends it."
         return Frame(str(self).encode())
 
-# %% ../../nbs/core/event.ipynb #3110ee76
+# %% ../../nbs/core/event.ipynb #23420273
 def _is_html(value: Any) -> bool:
     "Whether `value` is markup, or a tuple or list that holds some."
     if isinstance(value, (FT, NotStr)): return True
@@ -85,7 +85,7 @@ def to_html(
 ) -> str:  # Markup without indentation: white space of our own would show in a `<pre>`
     "Render `value` as HTML, text escaped. Raises `TypeError` for what is not content of an element."
     if isinstance(value, (tuple, list)): return ''.join(map(to_html, value))
-    if hasattr(type(value), '__ft__'): return to_html(value.__ft__())
+    if type(value) is not FT and hasattr(type(value), '__ft__'): return to_html(value.__ft__())
     if isinstance(value, FT): return str(to_xml(value, indent=False))
     if isinstance(value, NotStr): return value.s
     if hasattr(type(value), '__html__'): return str(value.__html__())
@@ -137,17 +137,19 @@ def to_event(
     if value.event is not None: raise ValueError(f'the event is called {value.event!r} already and cannot be named {event!r}')
     return replace(value, event=event)
 
-# %% ../../nbs/core/event.ipynb #47c8a7f5
+# %% ../../nbs/core/event.ipynb #2aa078cb
 def to_frame(
     value: Any,  # As for `to_event`
 ) -> bytes | None:  # One event in wire format, or `None` for `None`
     "Encode `value` for the wire: `to_event(value).encode()`. Raises as `to_event` does."
     if type(value) is str: data = value
+    elif type(value) is FT: data = to_html(value)
     elif value is None or isinstance(value, (ServerSentEvent, Frame, FrameStr)):
         event = to_event(value)
         return event.encode() if isinstance(event, ServerSentEvent) else event
     else: data = _to_data(value)
-    try: return (_field('data', data) + '\n').encode()
+    text = _field('data', data) + '\n' if '\n' in data or '\r' in data else 'data: ' + data + '\n\n'
+    try: return text.encode()
     except UnicodeEncodeError: return to_event(data).encode()  # raises, and names the fault
 
 # %% ../../nbs/core/event.ipynb #0576233d
