@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test sync docs clean
+.PHONY: help demo test sync docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -28,8 +28,11 @@ docs: $(VENV)/.developing  ## build the site into _docs and check its links
 	@$(BIN)/python tools/docs.py
 	@$(BIN)/python tools/check_site.py
 
+bench: .venv-bench/.benchmarking  ## compare with other libraries, in about seven minutes
+	@.venv-bench/bin/python -m benchmarks
+
 clean:  ## remove all that was built or installed here
-	rm -rf $(VENV) tests/node_modules _proc _docs build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .coverage htmlcov
+	rm -rf $(VENV) .venv-bench tests/node_modules _proc _docs build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .coverage htmlcov
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # pip is what a half-made environment lacks
@@ -47,6 +50,12 @@ $(VENV)/.developing: pyproject.toml | $(BIN)/pip
 	@echo 'Installing the package and its development tools'
 	@$(PIP_INSTALL) '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+.venv-bench/.benchmarking: benchmarks/requirements.txt pyproject.toml
+	@$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/.installed
+	@echo 'Installing what it is compared with'
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	@touch $@
 
 tests/node_modules/.package-lock.json: tests/package-lock.json
 	@if command -v npm >/dev/null; then cd tests && npm ci --silent --no-audit --no-fund --ignore-scripts && touch node_modules/.package-lock.json; \

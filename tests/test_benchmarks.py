@@ -1,0 +1,155 @@
+"What the benchmarks rest on: a client that misses nothing, servers that end, and a fair judgement."
+import asyncio, json, os, signal, subprocess, sys, time
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS, RESULTS
+from benchmarks.client import Fault, receive, streams, warm_up
+from benchmarks.contenders import CONTENDERS, RawASGI, frame
+from benchmarks.idle import IdleBenchmark
+from benchmarks.report import judge, page
+from benchmarks.server import ROOT, Server
+from benchmarks.source import WARM_UP
+
+
+class Faulty(RawASGI):
+    "Changes the frames of a stream."
+    async def chunks(self, source):
+        for chunk in self.changed([sent async for sent in source(frame)()]): yield chunk
+
+class Swapping(Faulty):
+    complaint = 'expected event 5, received event 6'
+    def changed(self, frames): return frames[:5] + [frames[6], frames[5]] + frames[7:]
+
+class Dropping(Faulty):
+    complaint = 'expected event 5, received event 6'
+    def changed(self, frames): return frames[:5] + frames[6:]
+
+class Doubling(Faulty):
+    complaint = 'expected event 6, received event 5'
+    def changed(self, frames): return frames[:6] + frames[5:]
+
+class Cutting(Faulty):
+    complaint = 'expected event 99, received the end of the stream'
+    def changed(self, frames): return frames[:-1]
+
+class Halving(Faulty):
+    complaint = "expected the end of the stream, received half an event: b'data: 0000099"
+    def changed(self, frames): return frames[:-1] + [frames[-1][:20]]
+
+class Repeating(Faulty):
+    complaint = 'expected the end of the stream, received event 99'
+    def changed(self, frames): return frames + frames[-1:]
+
+class Adding(Faulty):
+    complaint = "expected event 5, received b'event: x / data: y'"
+    def changed(self, frames): return frames[:5] + [b'event: x\ndata: y\n\n'] + frames[5:]
+
+class Garbling(Faulty):
+    complaint = "expected event 5, received b'data: 0000005"
+    def changed(self, frames): return frames[:5] + [frames[5].replace(b'xx', b'x', 1)] + frames[6:]
+
+class Breaking(Faulty):
+    complaint = 'expected event 5, received the loss of the connection'
+    def changed(self, frames):
+        yield from frames[:5]
+        raise SystemExit
+
+class Missing(RawASGI):
+    complaint = 'expected event 0, received status 404'
+    def app(self, source):
+        from starlette.applications import Starlette
+        return Starlette()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize('kind', [Swapping, Dropping, Doubling, Cutting, Halving, Repeating, Adding, Garbling, Breaking, Missing])
+async def test_every_fault_is_found_and_named(kind):
+    with Server(kind(), 'eager') as server: stream = await receive(server)
+    with pytest.raises(Fault) as e: stream.check(WARM_UP)
+    assert str(e.value).startswith(f'raw-ASGI, eager, connection 0: {kind.complaint}')
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize('name', ['fasthtml-sse', 'raw-ASGI', 'uvloop'])
+async def test_a_sound_stream_passes(name):
+    contender, = (c for c in CONTENDERS if c.name == name)
+    with Server(contender, 'suspending', 500) as server:
+        await warm_up(server)
+        events, heartbeats = (await receive(server)).check(500)
+    assert len(events) == 500 and not heartbeats
+    assert all(made < arrived for made, arrived in events) and events == sorted(events)
+
+
+@pytest.mark.anyio
+async def test_heartbeats_are_counted_on_every_connection():
+    meter, idle = SimpleNamespace(start=[0], wall=float('inf')), IdleBenchmark(window=2)
+    with Server(RawASGI(), 'silent') as server:
+        await warm_up(server)
+        async with streams(server, 3) as connections:
+            with pytest.raises(Fault, match='^raw-ASGI, silent, connection 2: expected 2 heartbeats, received 0$'): idle.beats(connections[2], meter, server)
+            while not all(stream.pieces for stream in connections): await asyncio.sleep(0.01)
+            assert [idle.beats(stream, meter, server) for stream in connections] == [1, 1, 1]
+
+
+def benchmark(*args): return [sys.executable, '-m', 'benchmarks', *args]
+
+def is_gone(group):
+    try: os.killpg(group, 0)
+    except ProcessLookupError: return True
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
+def test_no_server_is_left_behind(how):
+    command = benchmark('--benchmark', 'stream', '--contender', 'raw-ASGI', '--rounds', '50')
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline()
+        process.send_signal(how)
+    assert process.returncode == (130 if how == signal.SIGINT else -how)
+    end = time.monotonic() + 5
+    while not is_gone(process.pid): assert time.monotonic() < end
+
+
+def test_a_quick_run_measures_everything():
+    done = subprocess.run(benchmark('--quick', '--contender', 'raw-ASGI'), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    assert {line.partition(':')[0] for line in done.stdout.splitlines() if line} == {
+        'stream 1, eager, raw-ASGI', 'stream 1, suspending, raw-ASGI', 'stream 1, paced, raw-ASGI', 'idle 1, silent, raw-ASGI', 'encode 1, text, raw-ASGI'}
+
+@pytest.mark.parametrize('option', ['--contender', '--benchmark'])
+def test_an_unknown_name_is_refused(option):
+    done = subprocess.run(benchmark(option, 'nobody'), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "invalid choice: 'nobody' (choose from" in done.stderr
+
+
+def runs_of(variant, metric, ours, peer, benchmark='stream'):
+    runs = [('fasthtml-sse', value) for value in ours] + [(peer[0], value) for value in peer[1]]
+    return [{'benchmark': benchmark, 'variant': variant, 'contender': name, metric: value} for name, value in runs]
+
+@pytest.mark.parametrize('ours, met, verdict', [
+    ([1, 2, 90], True, 'ok: stream'), ([1, 2.01, 3], False, 'MISSED: stream')], ids=['met', 'missed'])
+def test_medians_are_judged(ours, met, verdict):
+    (judged, line), = judge(runs_of('eager', 'cpu_us', ours, ('EventStream', [9, 10, 11])), BENCHMARKS, CONTENDERS)
+    assert judged is met and line.startswith(verdict) and '× EventStream, at most 0.20' in line
+
+@pytest.mark.parametrize('ours, met, verdict', [
+    (1, True, 'ok: '), (1.03, True, 'ok, within noise: '), (1.031, False, 'MISSED: ')], ids=['met', 'noise', 'missed'])
+def test_noise_is_let_pass_and_said(ours, met, verdict):
+    (judged, line), = judge(runs_of('suspending', 'cpu_us', [ours], ('EventStream', [1])), BENCHMARKS, CONTENDERS)
+    assert judged is met and line.startswith(verdict) and line.endswith('at most 1.00, and 3% for noise)')
+
+def test_what_was_not_measured_is_not_judged():
+    assert not [*judge(runs_of('eager', 'cpu_us', [1], ('sse-starlette', [1])), BENCHMARKS, CONTENDERS)]
+
+
+def test_every_target_compares_what_is_measured():
+    for benchmark in BENCHMARKS:
+        for target in benchmark.targets:
+            assert (target.variant, target.metric) in {(f.variant, f.metric) for f in benchmark.figures}
+            assert any(c.name == target.peer and benchmark.takes(c, target.variant) for c in CONTENDERS)
+
+def test_the_table_is_what_the_results_give():
+    results = json.loads((RESULTS/'results.json').read_text())
+    assert (RESULTS/'table.md').read_text() == page(results, BENCHMARKS, CONTENDERS)
+    assert {run['contender'] for run in results['runs']} == {c.name for c in CONTENDERS}
+    assert {run['benchmark'] for run in results['runs']} == {b.name for b in BENCHMARKS}

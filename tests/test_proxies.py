@@ -1,0 +1,169 @@
+"Streams behind a real nginx and a real Caddy, which are configured as the how-to page says."
+import ast, asyncio, itertools, json, os, shutil, socket, ssl, subprocess, time
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from fasthtml_sse import EventParser
+from tests.serving import ROOT, free_port, serving
+
+pytestmark = pytest.mark.anyio
+APP = '-m', 'uvicorn', 'tests.apps.proxied:app', '--port', 'PORT'
+PAGE = ROOT/'nbs/how-to/proxies.ipynb'
+AT_ONCE = 1  # seconds; a proxy that holds back until it has 4 KiB holds our stamps for ten
+NGINX_LOCAL = ' '.join(f'{name}_temp_path temp;' for name in ('client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi')) + ' access_log off;'
+CADDY_LOCAL = '{\n admin off\n local_certs\n skip_install_trust\n auto_https disable_redirects\n default_bind 127.0.0.1\n}\n'
+
+
+def configuration(name):
+    "The text that the page assigns to `name`."
+    for cell in json.loads(PAGE.read_text())['cells']:
+        source = ''.join(cell['source'])
+        if cell['cell_type'] == 'code' and source.startswith(f'{name} = '): return ast.literal_eval(ast.parse(source).body[0].value)
+    raise LookupError(f'{PAGE.name} has no cell that assigns {name}')
+
+
+def replaced(text, **parts):
+    "`text` with each of the parts replaced."
+    for old, new in parts.items():
+        assert old in text, f'{old} is not in the configuration'
+        text = text.replace(old, new)
+    return text
+
+
+def program(name):
+    "Where the program is; Debian keeps nginx where only root looks."
+    path = shutil.which(name, path=os.environ['PATH'] + ':/usr/sbin')
+    return path or pytest.skip(f"{name} was not found: install Debian's package {name}")
+
+
+@contextmanager
+def running(folder, port, *command):
+    "A proxy that runs until the block is left."
+    with (folder/'proxy.log').open('wb') as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            env=os.environ | {name: str(folder) for name in ('HOME', 'XDG_DATA_HOME', 'XDG_CONFIG_HOME')})
+    try:
+        until = time.monotonic() + 10
+        while True:
+            try: socket.create_connection(('127.0.0.1', port)).close(); break
+            except OSError: time.sleep(0.02)
+            if process.poll() is not None or time.monotonic() > until: pytest.fail((folder/'proxy.log').read_text())
+        yield
+    finally:
+        process.terminate()
+        try: process.wait(5)
+        except subprocess.TimeoutExpired: process.kill(); process.wait()
+
+
+def nginx(folder, port, app_port, extra=''):
+    subprocess.run([program('openssl'), 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj',
+        '/CN=localhost', '-keyout', folder/'key.pem', '-out', folder/'cert.pem'], check=True, capture_output=True)
+    conf = replaced(configuration('nginx_conf'), **{'listen 443': f'listen 127.0.0.1:{port}', '127.0.0.1:8000': f'127.0.0.1:{app_port}',
+        '/etc/ssl/example.org.pem': 'cert.pem', '/etc/ssl/example.org.key': 'key.pem', 'http {': f'http {{ {NGINX_LOCAL} {extra}'})
+    (folder/'nginx.conf').write_text(conf)
+    return running(folder, port, program('nginx'), '-p', str(folder), '-c', 'nginx.conf', '-e', 'stderr', '-g', 'daemon off; master_process off; pid nginx.pid;')
+
+
+def caddy(folder, port, app_port, extra=''):
+    conf = replaced(configuration('caddyfile'), **{'example.org': f'localhost:{port}', '127.0.0.1:8000': f'127.0.0.1:{app_port}'})
+    (folder/'Caddyfile').write_text(CADDY_LOCAL + conf.replace('{', '{\n' + extra, 1))
+    return running(folder, port, program('caddy'), 'run', '--config', 'Caddyfile', '--adapter', 'caddyfile')
+
+
+PROXIES = {'nginx': nginx, 'caddy': caddy}
+
+
+@asynccontextmanager
+async def proxied(tmp_path, proxy, http2=False, extra=''):
+    "The app behind a proxy, and a client with one connection to that."
+    port = free_port()
+    async with serving(tmp_path, *APP) as server:
+        with PROXIES[proxy](tmp_path, port, server.port, extra):
+            limits = httpx.Limits(max_connections=1 if http2 else None)
+            async with httpx.AsyncClient(base_url=f'https://localhost:{port}', http2=http2, verify=trusting(), timeout=10, limits=limits) as client:
+                yield server, client
+
+
+def trusting():
+    "Takes any certificate."
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def events(response):
+    parser = EventParser()
+    async for chunk in response.aiter_bytes():
+        for event in parser.feed(chunk): yield event
+
+
+async def delays(response, count=5):
+    "For how long each of the first stamps was on its way, in seconds."
+    async with aclosing(events(response)) as stamps, asyncio.timeout(AT_ONCE * 5):
+        return [time.monotonic() - float((await anext(stamps)).data) for _ in range(count)]
+
+
+@pytest.mark.parametrize('http2', [False, True], ids=['http1', 'http2'])
+@pytest.mark.parametrize('proxy', PROXIES)
+async def test_each_event_arrives_at_once(tmp_path, proxy, http2):
+    async with proxied(tmp_path, proxy, http2) as (_, client), client.stream('GET', '/stamps') as response:
+        assert (response.status_code, response.http_version) == (200, 'HTTP/2' if http2 else 'HTTP/1.1')
+        assert max(await delays(response)) < AT_ONCE
+
+
+async def test_nginx_holds_back_what_is_not_marked(tmp_path):
+    async with proxied(tmp_path, 'nginx') as (_, client):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(AT_ONCE * 1.5), client.stream('GET', '/unmarked') as response: await delays(response)
+
+
+@pytest.mark.parametrize('proxy, extra, encoding', [('nginx', 'gzip on; gzip_types text/event-stream;', 'gzip'), ('caddy', 'encode gzip\n', None)])
+async def test_compression_holds_nothing_back(tmp_path, proxy, extra, encoding):
+    async with proxied(tmp_path, proxy, extra=extra) as (_, client):
+        async with client.stream('GET', '/stamps', headers={'accept-encoding': 'gzip'}) as response:
+            assert response.headers.get('content-encoding') == encoding
+            assert max(await delays(response)) < AT_ONCE
+
+
+async def test_heartbeats_keep_a_silent_stream_alive(tmp_path):
+    async with proxied(tmp_path, 'nginx', extra='proxy_read_timeout 1s;') as (_, client):
+        async with client.stream('GET', '/beating') as response:
+            async with aclosing(response.aiter_bytes()) as chunks, asyncio.timeout(10):
+                beats = 0
+                while beats < 6: beats += (await anext(chunks)).count(b': heartbeat')
+        opened = time.monotonic()
+        async with client.stream('GET', '/silent') as response:
+            with pytest.raises(httpx.RemoteProtocolError): await response.aread()
+        assert time.monotonic() - opened < 5
+
+
+@pytest.mark.parametrize('proxy', PROXIES)
+async def test_a_client_that_leaves_the_proxy_is_noticed(tmp_path, proxy):
+    async with proxied(tmp_path, proxy) as (server, client):
+        async with client.stream('GET', '/silent') as response, aclosing(events(response)) as silent: await anext(silent)
+        left = time.monotonic()
+        noted, = await server.until_noted('finally')
+        assert noted - left < AT_ONCE
+
+
+@pytest.mark.parametrize('proxy', PROXIES)
+async def test_one_connection_carries_many_streams(tmp_path, proxy):
+    async with proxied(tmp_path, proxy, http2=True) as (_, client), AsyncExitStack() as stack:
+        responses = [await stack.enter_async_context(client.stream('GET', '/stamps')) for _ in range(20)]
+        assert max(itertools.chain(*await asyncio.gather(*map(delays, responses)))) < AT_ONCE
+
+
+@pytest.mark.parametrize('proxy', PROXIES)
+async def test_a_stream_ends_cleanly_when_the_app_behind_the_proxy_stops(tmp_path, proxy):
+    async with proxied(tmp_path, proxy) as (server, client):
+        async with client.stream('GET', '/silent') as response:
+            chunks = response.aiter_bytes()
+            got = await anext(chunks)
+            seconds = await server.stop()
+            assert seconds < 1 and len(server.noted('finally')) == 1
+            async for chunk in chunks: got += chunk
+        assert b'\nretry: ' in got and got.endswith(b'\n\n')
+        assert (await client.get('/silent')).status_code == 502
