@@ -1,11 +1,11 @@
 "What streams share: the signals, under a server that shows nothing else."
-import asyncio, signal
+import asyncio, signal, time
 from math import inf
 
 import pytest
 
 from fasthtml_sse import SSEResponse
-from fasthtml_sse.core.hub import POLL, Signals
+from fasthtml_sse.core.hub import POLL, Heartbeats, Signals
 from fasthtml_sse.testing import open_stream
 
 pytestmark = pytest.mark.anyio
@@ -84,3 +84,48 @@ async def test_a_signal_that_would_kill_at_once_is_left_alone():
             await s.next()
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally: signal.signal(signal.SIGTERM, before)
+
+
+class Beater:
+    "A connection that takes a millisecond to beat."
+    interval, slot = 0.05, None
+    def __init__(self, beats): self.beats, self.quiet_since = beats, asyncio.get_running_loop().time()
+    def beat(self):
+        time.sleep(0.001)
+        self.quiet_since = asyncio.get_running_loop().time()
+        self.beats.append(self)
+
+async def test_others_have_their_turn_while_many_connections_beat():
+    beats, seen = [], set()
+    heartbeats = Heartbeats(asyncio.get_running_loop())
+    for _ in range(50): heartbeats.add(Beater(beats))
+    while len(beats) < 50:
+        seen.add(len(beats))
+        await asyncio.sleep(0)
+    heartbeats.stop()
+    assert len(seen) > 5
+
+@pytest.mark.parametrize('interval', [0.001, 0.1, 15, 86400, 1e9])
+async def test_a_heartbeat_is_never_late_and_at_most_a_quarter_early(interval):
+    class Clock:
+        "As much of a loop as heartbeats need, whose time is set."
+        now = 12345.678
+        def time(self): return self.now
+        def call_at(self, when, fn, context):
+            self.when, self.fn = when, fn
+            return self
+        def cancel(self): pass
+    clock = Clock()
+    class Quiet:
+        slot = None
+        def __init__(self, since): self.interval, self.quiet_since, self.gaps = interval, since, []
+        def beat(self):
+            self.gaps.append((clock.now - self.quiet_since) / interval)
+            self.quiet_since = clock.now
+    heartbeats, connections = Heartbeats(clock), [Quiet(clock.now + interval * n / 100) for n in range(100)]
+    for c in connections: heartbeats.add(c)
+    for _ in range(40):
+        clock.now = clock.when
+        clock.fn()
+    gaps = [gap for c in connections for gap in c.gaps]
+    assert len(gaps) > 100 and 0.74 < min(gaps) and max(gaps) < 1.01

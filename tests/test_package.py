@@ -39,6 +39,10 @@ def test_public_names_clash_with_nothing_of_fasthtml():
     assert not set(fasthtml_sse.__all__) & set(vars(fasthtml.common))
     assert sorted(fasthtml_sse.__all__) == fasthtml_sse.__all__ == [n for n in fasthtml_sse.__all__ if hasattr(fasthtml_sse, n)]
 
+def test_the_types_of_every_public_name_are_checked():
+    used = {node.id for node in ast.walk(ast.parse((ROOT/'tests/typing/api.py').read_text())) if isinstance(node, ast.Name)}
+    assert set(fasthtml_sse.__all__) | {'open_stream'} <= used
+
 def test_streaming_defines_its_classes():
     from fasthtml_sse.core import streaming
     assert {c.__module__ for c in (streaming.StreamConfig, streaming.SSEStream, streaming.OOBStreamBuilder)} == {'fasthtml_sse.core.streaming'}

@@ -330,6 +330,24 @@ async def test_a_stream_does_not_keep_what_fasthtml_copied_for_a_page():
     async with open_stream(app_of(make, hdrs=[Div('in every head')]), '/') as s: assert (await s.next()).data == 'x'
     assert [getattr(requests[0], name) for name in ('hdrs', 'ftrs', 'htmlkw', 'bodykw')] == [None] * 4
 
+async def test_a_receive_that_finds_the_connection_lost_ends_the_stream():
+    closed = []
+    class Lost(Chunks):
+        async def receive(self): raise ConnectionResetError
+    async def source():
+        try: yield 'x'; await asyncio.Event().wait()
+        finally: closed.append(True)
+    await Lost().get(SSEResponse(source))
+    assert len(closed) <= 1  # a source that was never stepped has nothing to close
+
+async def test_what_follows_a_time_limit_in_the_source_is_sent_at_once():
+    async def source():
+        try:
+            async with asyncio.timeout(0.01): await asyncio.Event().wait()
+        except TimeoutError: yield 'too late'
+        await asyncio.Event().wait()
+    async with open_stream(SSEResponse(source), '/') as s: assert (await s.next()).data == 'too late'
+
 async def test_one_broken_connection_does_not_stop_the_pass():
     class Bad(Driver):
         def take(self): raise LookupError('take')

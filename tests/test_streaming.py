@@ -264,6 +264,19 @@ async def test_a_source_that_stops_its_own_stream_is_not_interrupted_in_its_clea
     got = [f async for f in stream.stream(source, fn)]
     assert steps == [0, 1, 2] and got[-1] == CLOSE
 
+async def test_a_source_is_not_stepped_before_its_first_item_is_wanted():
+    steps = []
+    async def source():
+        for n in range(3): steps.append(n); yield n
+    frames = SSEStream(StreamConfig(close_event=None)).stream(source)
+    assert await anext(frames) == ': Connected\n\n'
+    for _ in range(10): await asyncio.sleep(0)
+    assert steps == []
+    assert await anext(frames) == 'data: 0\n\n'
+    for _ in range(10): await asyncio.sleep(0)
+    assert steps == [0]
+    await frames.aclose()
+
 async def test_a_source_that_was_never_stepped_is_closed_too():
     for how in ('stop', 'aclose'):
         source, stream = AsyncIter('ab'), SSEStream()

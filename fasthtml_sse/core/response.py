@@ -193,7 +193,7 @@ def check_seconds(name: str, value: Any, optional: bool = True) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value <= 0:
         raise ValueError(f'{name} must be a positive number of seconds{", or None for none" if optional else ""}: {value!r}')
 
-# %% ../../nbs/core/response.ipynb #4b5c8e38
+# %% ../../nbs/core/response.ipynb #a77ab9b9
 class SSEResponse(Response):
     "A response that streams events (`text/event-stream`) from `source`, until that ends or the client leaves."
     media_type = 'text/event-stream'
@@ -201,7 +201,7 @@ class SSEResponse(Response):
     def __init__(self,
         source: Any,  # What yields values: an iterable, sync or async, or a callable that gives one; if that takes `last_event_id`, it gets it
         *,
-        heartbeat_interval: float | None = 15.0,  # Seconds of silence before a comment is sent; `None` for never
+        heartbeat_interval: float | None = 15.0,  # Seconds of silence before a comment is sent, the first time up to a quarter sooner; `None` for never
         send_timeout: float = 30.0,  # Seconds for which a client may take nothing before it is dropped
         headers: Mapping[str, str] | None = None,  # More headers, or other values for those set here
         status_code: int = 200,  # HTTP status

@@ -1,0 +1,80 @@
+"Every public name, used as apps use it: `mypy --strict` has to find nothing here, and `reveal_type` what the comments say."
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from typing import Any, assert_type
+
+from fastcore.xml import FT  # type: ignore[import-untyped]
+from fasthtml.common import Div, Li, Request, fast_app  # type: ignore[import-untyped]
+from starlette.responses import Response
+
+from fasthtml_sse import (EventParser, Frame, OOBStreamBuilder, SSEResponse, SSEStream, ServerSentEvent, StreamConfig,
+    end_streams, last_event_id, sse, swap, to_event)
+from fasthtml_sse.core.streaming import OOBStreamBuilder as Builder, SSEStream as Stream, StreamConfig as Config
+from fasthtml_sse.testing import Stream as OpenStream, open_stream
+
+app, rt = fast_app()
+
+
+# Values, events, frames and back
+event = ServerSentEvent('text', event='name', id='1', retry=100, comment='hidden')
+assert_type(event.encode(), Frame)
+assert_type(str(event), str)
+assert_type(event.data, str | None)
+assert_type(event.retry, int | None)
+assert_type(to_event({'n': 1}, event='count'), ServerSentEvent | Frame | None)
+parser = EventParser()
+assert_type(parser.feed(b'data: x\n\n'), list[ServerSentEvent])
+assert_type(parser.last_event_id, str | None)
+frame: bytes = Frame(b': hi\n\n')
+
+
+# Handlers
+@sse
+async def clock() -> AsyncGenerator[str, None]: yield 'tick'
+
+@sse(heartbeat_interval=5, timeout=60, close_event=None)
+def countdown(start: int) -> Iterator[FT]: yield Li(start)
+
+assert_type(clock, Callable[[], AsyncGenerator[str, None]])
+assert_type(countdown(3), Iterator[FT])
+rt(clock)
+
+
+async def numbers(last_event_id: str | None) -> AsyncIterator[int]: yield int(last_event_id or 0)
+
+def bare(request: Request) -> Response:
+    assert_type(last_event_id(request), str | None)
+    return SSEResponse(numbers, heartbeat_interval=None, send_timeout=5, headers={'X-A': '1'}, status_code=200)
+
+
+# Streams
+config = StreamConfig(heartbeat_interval=1.5, timeout=None, send_initial_message=True, initial_message='hello', send_close_message=True,
+    close_message='bye', debug=False, close_event='close', retry=500, send_timeout=30)
+stream = SSEStream(config)
+assert_type(stream.config, StreamConfig)
+assert_type(stream.response(numbers), SSEResponse)
+assert_type(stream.response([1, 2], transform_fn=lambda n: Li(n)), SSEResponse)
+async def text() -> list[str]: return [frame async for frame in SSEStream().stream(numbers, str)]
+stream.stop()
+end_streams()
+
+
+# Swaps
+elements: list[Any] = [swap.append(Li('new'), '#list'), swap.prepend(Li('new'), 'list'), swap.before(Div(), '#a'), swap.after(Div(), '.b'), swap.update('text', '#c'),
+    swap.replace(Div(), '#d'), swap.morph(Div(), '#e', children=True), swap.remove('#f')]
+builder = OOBStreamBuilder()
+assert_type(builder.add_element(Div(), 'a').add_elements([Div(), (Li(), 'b', 'beforeend', True)]).append(Li(), '#c').remove('#d'), OOBStreamBuilder)
+assert_type(builder.build(), FT | str)
+assert_type(builder.clear(), OOBStreamBuilder)
+same: tuple[type[Builder], type[Stream], type[Config]] = OOBStreamBuilder, SSEStream, StreamConfig
+
+
+# Tests
+async def test() -> None:
+    async with open_stream(app, '/events', last_event_id='1', headers={'X-A': '1'}, method='GET', timeout=2) as s:
+        assert_type(s, OpenStream)
+        assert_type(await s.next(timeout=0.5), ServerSentEvent)
+        async for event in s: assert_type(event, ServerSentEvent)
+        assert_type((s.last_event_id, s.retry, s.status, s.raw), tuple[str | None, int | None, int | None, bytes])
+        s.headers['content-type'].upper()
+        s.pause()
+        s.resume()
