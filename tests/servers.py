@@ -62,7 +62,7 @@ async def stop(row: Row, folder: Path) -> Outcome:
     "Open the streams, stop the server, and see how all ends."
     async with serving(folder, *row.command, **row.env) as server, streams(server.port, *row.paths) as connections:
         seconds = await server.stop(row.how, group=row.group)
-        ends = [LAST_WORDS.search(await reader.read(-1)) for reader, _ in connections]
+        ends = [LAST_WORDS.search(said) for reader, _ in connections if b'event: close' not in (said := await reader.read(-1))]
         waits = [int(end[1]) for end in ends if end]
         return Outcome(seconds, len(server.noted('finally')), len(server.noted('on_shutdown')), waits, server.output.count('Traceback'))
 

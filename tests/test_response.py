@@ -328,17 +328,68 @@ async def test_a_stream_does_not_keep_what_fasthtml_copied_for_a_page():
         requests.append(request)
         return SSEResponse(['x'])
     async with open_stream(app_of(make, hdrs=[Div('in every head')]), '/') as s: assert (await s.next()).data == 'x'
-    assert [getattr(requests[0], name) for name in ('hdrs', 'ftrs', 'htmlkw', 'bodykw')] == [None] * 4
+    request, = requests
+    assert all(getattr(request, name) is getattr(request.app, name) for name in ('hdrs', 'ftrs', 'htmlkw', 'bodykw'))
 
-async def test_a_receive_that_finds_the_connection_lost_ends_the_stream():
+@pytest.mark.parametrize('error', [ConnectionResetError, TimeoutError])
+async def test_a_receive_that_finds_the_connection_lost_ends_the_stream(error, caplog):
+    caplog.set_level('INFO')
     closed = []
     class Lost(Chunks):
-        async def receive(self): raise ConnectionResetError
+        async def receive(self): raise error
     async def source():
         try: yield 'x'; await asyncio.Event().wait()
         finally: closed.append(True)
     await Lost().get(SSEResponse(source))
     assert len(closed) <= 1  # a source that was never stepped has nothing to close
+    assert ('dropped a client' in caplog.text) is (error is TimeoutError)
+    assert asyncio.current_task().cancelling() == 0
+    await asyncio.sleep(0)
+
+async def test_no_heartbeat_follows_the_end_of_the_body():
+    class Lingering(Chunks):
+        async def receive(self):
+            try: return await super().receive()
+            finally: await asyncio.shield(asyncio.sleep(0.05))
+    chunks = Lingering()
+    await chunks.get(SSEResponse(['x'], heartbeat_interval=0.01))
+    assert chunks.sent == [b'data: x\n\n', b'']
+
+async def test_a_heartbeat_that_fails_does_not_stop_those_of_others():
+    class Bad(Driver):
+        def heartbeat(self): raise LookupError('heartbeat')
+    class BadResponse(SSEResponse):
+        def open(self, last_event_id): return Bad(self.source)
+    async def forever():
+        await asyncio.Event().wait()
+        yield
+    good, bad = Chunks(), Chunks()
+    goods = asyncio.create_task(good.get(SSEResponse(forever, heartbeat_interval=0.01)))
+    with pytest.raises(LookupError): await bad.get(BadResponse(forever, heartbeat_interval=0.01))
+    before = len(good.sent)
+    async with asyncio.timeout(1):
+        while len(good.sent) < before + 3: await asyncio.sleep(0.001)
+    good.left.set()
+    await goods
+
+@pytest.mark.parametrize('eager', [False, True][:1 + hasattr(asyncio, 'eager_task_factory')])  # Python 3.12 has them
+async def test_a_heartbeat_that_a_slow_client_blocks_leaves_the_loop_whole(eager):
+    loop, chunks = asyncio.get_running_loop(), Chunks()
+    async def forever():
+        await asyncio.Event().wait()
+        yield
+    if eager: loop.set_task_factory(asyncio.eager_task_factory)
+    try:
+        request = asyncio.create_task(chunks.get(SSEResponse(forever, heartbeat_interval=0.01)))
+        await chunks.open.wait()
+        chunks.free.clear()
+        await asyncio.sleep(0.05)
+        chunks.free.set()
+        async with asyncio.timeout(1):
+            while not chunks.sent: await asyncio.sleep(0.001)
+        chunks.left.set()
+        await request
+    finally: loop.set_task_factory(None)
 
 async def test_what_follows_a_time_limit_in_the_source_is_sent_at_once():
     async def source():

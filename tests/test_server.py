@@ -1,9 +1,12 @@
-"Streams on a real uvicorn: how they end when the server does, and when the client does."
-import asyncio, time
+"Streams on real servers: how they end when the server does, and when the client does."
+import asyncio, socket, time
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn as uvicorn_package
 
+from fasthtml_sse import SSEResponse, SSEStream
 from fasthtml_sse.core.source import LINGER
 from tests.servers import HYPERCORN, ROWS, stop
 from tests.serving import connect, serving, streams, uvicorn
@@ -91,6 +94,41 @@ async def test_a_stream_that_was_open_before_the_server_listened_ends_too(tmp_pa
         await server.until_noted('relayed', 2)
         seconds = await server.stop()
         assert seconds < 1 and len(server.noted('finally')) == 1 and len(server.noted('relayed')) == 3
+
+
+class OwnServe(uvicorn_package.Server):
+    async def serve(self, sockets=None): await self._serve(sockets)
+
+async def forever():
+    yield 'x'
+    await asyncio.Event().wait()
+
+@asynccontextmanager
+async def running(server=uvicorn_package.Server):
+    "A uvicorn in this loop, which has to leave within a second; its port."
+    with socket.create_server(('127.0.0.1', 0)) as sock:
+        server = server(uvicorn_package.Config(SSEResponse(forever), lifespan='off', log_config=None))
+        serving = asyncio.create_task(server.serve([sock]))
+        while not server.started: await asyncio.sleep(0.01)
+        yield sock.getsockname()[1]
+        server.should_exit = True
+        try: await asyncio.wait_for(asyncio.shield(serving), 1)
+        finally:
+            server.force_exit = True
+            await serving
+            await asyncio.sleep(LINGER)  # until the last look for what a client has not read
+
+@pytest.mark.parametrize('server', [uvicorn_package.Server, OwnServe])
+async def test_a_server_that_starts_when_a_stream_is_open_is_seen(server):
+    relay = SSEStream().stream(forever)
+    await anext(relay)
+    async with AsyncExitStack() as clients, running(server) as port: await clients.enter_async_context(streams(port, '/'))
+    await relay.aclose()
+
+async def test_each_of_two_servers_on_one_loop_can_stop():
+    async with AsyncExitStack() as clients, running() as one:
+        await clients.enter_async_context(streams(one, '/'))
+        async with running() as other: await clients.enter_async_context(streams(other, '/'))
 
 
 APP = '''

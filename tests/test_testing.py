@@ -159,9 +159,11 @@ async def test_many_streams_at_once():
 
 async def test_the_last_id_is_that_of_the_events_that_were_read():
     async def source():
+        yield ServerSentEvent(id='7')
         for id in 'ab': yield ServerSentEvent(id, id=id)
         yield ServerSentEvent(id='c')
     async with open_stream(SSEResponse(source), '/') as s:
-        assert s.last_event_id is None
-        seen = [s.last_event_id async for _ in s]
-    assert seen == ['a', 'c']  # with the last event read, the id that came after it counts
+        while not s.raw: await asyncio.sleep(0)
+        seen = [s.last_event_id]
+        seen += [s.last_event_id async for _ in s]
+    assert seen == ['7', 'a', 'c']  # an id without data counts as soon as what came before it is read

@@ -25,7 +25,7 @@ from .source import TURN
 __all__ = ['SLOTS', 'NOTICE', 'POLL', 'Beating', 'Heartbeats', 'UvicornServer', 'HypercornServer', 'find_servers',
            'find_transport', 'Signals', 'Hub', 'end_streams']
 
-# %% ../../nbs/core/hub.ipynb #933fe42d
+# %% ../../nbs/core/hub.ipynb #20778eb0
 SLOTS = 4  # in an interval
 
 class Beating(Protocol):
@@ -35,6 +35,11 @@ class Beating(Protocol):
     slot: set[Beating] | None  # where it waits
     def beat(self) -> None: "Show that the connection is alive."
 
+def _due(connection: Beating) -> float:
+    "The slot in which `connection` is to beat; what a sum of floats lacks to a slot does not count."
+    width = connection.interval / SLOTS
+    return ((connection.quiet_since + connection.interval) / width + 1e-6) // 1 * width
+
 class Heartbeats:
     "Beats for the connections of one loop that have been quiet for their interval."
     def __init__(self, loop: asyncio.AbstractEventLoop):
@@ -42,8 +47,7 @@ class Heartbeats:
 
     def add(self, connection: Beating) -> None:
         if connection.interval is None: return
-        width = connection.interval / SLOTS
-        time = (connection.quiet_since + connection.interval) // width * width
+        time = _due(connection)
         if time not in self._slots:
             self._slots[time] = set()
             heappush(self._times, time)
@@ -64,18 +68,18 @@ class Heartbeats:
     def _beat(self) -> None:
         now, turn_ends = self._loop.time(), monotonic() + TURN
         while self._times and self._times[0] <= now and monotonic() < turn_ends:
-            if slot := self._slots[self._times[0]]: self._beat_for(slot.pop(), now)
+            if slot := self._slots[self._times[0]]: self._beat_for(slot.pop(), self._times[0])
             else: del self._slots[heappop(self._times)]
         self._wait()
 
-    def _beat_for(self, connection: Beating, now: float) -> None:
-        if connection.quiet_since + connection.interval * (1 - 1/SLOTS) <= now: connection.beat()
+    def _beat_for(self, connection: Beating, time: float) -> None:
+        if _due(connection) <= time: connection.beat()
         self.add(connection)
 
-# %% ../../nbs/core/hub.ipynb #0545263b
+# %% ../../nbs/core/hub.ipynb #cfd16ad0
 class UvicornServer:
     "What shows of uvicorn, also where gunicorn runs it."
-    main = 'uvicorn.server', 'serve'
+    main = 'uvicorn.server', '_serve'
     def __init__(self, frame: FrameType): self._server = frame.f_locals['self']
 
     def listeners(self) -> Iterable[Any]:
@@ -98,11 +102,12 @@ class HypercornServer:
         return self._frame.f_locals.get('servers', ())
 
     def find_transport(self, scope: Scope) -> asyncio.Transport | None:
-        "The transport of the client that sent `scope`; not with HTTP/2, where one transport serves many requests."
+        "The transport of the client that sent `scope`; not on a Unix socket, nor with HTTP/2, where one transport serves many requests."
         if not scope['http_version'].startswith('1.'): return None
-        for task in self._frame.f_locals['server_tasks']:
-            transport = task.get_coro().cr_frame.f_locals['writer'].transport
-            if scope['client'] and transport.get_extra_info('peername')[:2] == tuple(scope['client']): return transport
+        frames = filter(None, (getattr(task.get_coro(), 'cr_frame', None) for task in self._frame.f_locals['server_tasks']))
+        for writer in filter(None, (frame.f_locals.get('writer') for frame in frames)):
+            peer = writer.get_extra_info('peername')
+            if peer and scope['client'] and tuple(peer[:2]) == tuple(scope['client']): return writer.transport
         return None
 
 # %% ../../nbs/core/hub.ipynb #bc909994
@@ -157,7 +162,7 @@ class Signals:
         for number, (handler, before) in self._chained.items():
             if signal.getsignal(number) is handler: signal.signal(number, before)
 
-# %% ../../nbs/core/hub.ipynb #efc97b2a
+# %% ../../nbs/core/hub.ipynb #8d44cc9d
 POLL = 0.1  # seconds between two looks at the server
 
 class Hub:
@@ -166,9 +171,8 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop):
         self.loop, self.open, self._context = loop, set(), Context()
-        self.heartbeats, self.servers = Heartbeats(loop), find_servers(loop)
-        self._signals = None if self.servers else Signals(lambda: loop.call_soon_threadsafe(self._look))
-        self._watch = self._look_again() if self.servers or self.stopping else None
+        self.heartbeats, self.servers = Heartbeats(loop), []
+        self._addresses, self._signals, self._watch = [], None, None
 
     @classmethod
     def here(cls) -> Hub:
@@ -182,9 +186,16 @@ class Hub:
         "Whether the server has stopped listening, or was told to stop."
         return not all(map(_listens, self.servers)) if self.servers else monotonic() < Signals.last + NOTICE
 
-    def add(self, stream: Any) -> None:
-        "`stream` is open: its `end` is called with the last words when the server stops."
+    def add(self, stream: Any, address: Any = None) -> None:
+        "`stream` is open, from a server with this `address`: its `end` is called with the last words when a server of the loop stops."
         self.open.add(stream)
+        if address not in self._addresses: self._find_servers(address)
+
+    def _find_servers(self, address: Any) -> None:
+        self._addresses.append(address)
+        self.servers = find_servers(self.loop)
+        if not (self.servers or self._signals): self._signals = Signals(lambda: self.loop.is_closed() or self.loop.call_soon_threadsafe(self._look))
+        if (self.servers or self.stopping) and not self._watch: self._watch = self._look_again()
 
     def discard(self, stream: Any) -> None:
         self.open.discard(stream)

@@ -35,7 +35,7 @@ class ReadySource(Protocol):
     def end(self, words: bytes = b'') -> None: "Stop soon, with these last words."
     async def aclose(self) -> None: "Stop without words and clean up, in bounded time."
 
-# %% ../../nbs/core/response.ipynb #ca3e8458
+# %% ../../nbs/core/response.ipynb #4fc93dbd
 @types.coroutine
 def _resume(sending: Generator, waiting_for: Any) -> Generator:
     "Go on with a `send` that was stepped once and then waited for `waiting_for`."
@@ -56,10 +56,10 @@ class Writer:
 
     def fail(self, error: BaseException) -> None: "Nothing can be written any more."
 
-    def act(self, fn: Callable, *args: Any) -> None:
-        "Call `fn(*args)`, while no task runs, as the request's task would."
+    def act(self, fn: Callable[[], None]) -> None:
+        "Call `fn`, while no task runs, as the request's task would."
         asyncio._enter_task(self._loop, self._task)
-        try: self._context.run(fn, *args)
+        try: self._context.run(fn)
         finally: asyncio._leave_task(self._loop, self._task)
 
     def write(self, chunk: bytes, more: bool = True) -> None:
@@ -70,7 +70,7 @@ class Writer:
             waiting_for = next(sending)
         except StopIteration: return
         except (Exception, asyncio.CancelledError) as e: return self.fail(e)
-        self.blocked = self._loop.create_task(self._finish(sending, waiting_for), context=self._context)
+        self.blocked = asyncio.Task(self._finish(sending, waiting_for), loop=self._loop, context=self._context)  # never an eager one: `context` is entered
         self.blocked.add_done_callback(self._free)
         self._patience = self._loop.call_later(self._timeout, self.fail, TimeoutError(f'it took nothing for {self._timeout} s'))
 
@@ -82,7 +82,7 @@ class Writer:
         if (error := failure(sent)) is None: self.flush()
         else: self.fail(error)
 
-# %% ../../nbs/core/response.ipynb #0518da4d
+# %% ../../nbs/core/response.ipynb #9b67fa08
 class Sender(Writer):
     "The sending half of a connection: takes from its source and writes, when both are ready."
     def __init__(self, source: ReadySource, send: Send, timeout: float):
@@ -107,14 +107,19 @@ class Sender(Writer):
 
     def beat(self) -> None:
         "Show that the connection is alive."
-        if self.blocked: self.quiet_since = self._loop.time()  # a chunk is on its way
-        else: self.act(self.write, self.source.heartbeat())
+        if self.blocked or self.over: self.quiet_since = self._loop.time()  # a chunk is on its way
+        else: self.act(self._beat)
+
+    def _beat(self) -> None:
+        try: chunk = self.source.heartbeat()
+        except Exception as e: return self.fail(e)
+        self.write(chunk)
 
     def settle(self) -> None:
         "All is said, or nobody listens."
         self.over = True
 
-# %% ../../nbs/core/response.ipynb #05ece248
+# %% ../../nbs/core/response.ipynb #81610151
 class Connection(Sender):
     "One open response, from its first chunk to the closing of its source."
     def __init__(self, source: ReadySource, interval: float | None, timeout: float, scope: Scope, receive: Receive, send: Send):
@@ -124,7 +129,7 @@ class Connection(Sender):
 
     async def run(self) -> None:
         "Stream until the source ends or the client is gone. Raises what the source raised."
-        self.hub.add(self); self.hub.heartbeats.add(self)
+        self.hub.add(self, self._scope.get('server')); self.hub.heartbeats.add(self)
         try:
             self.source.on_ready(self.flush)
             await self._until_over()
@@ -134,15 +139,16 @@ class Connection(Sender):
             if self.source.error is not None: raise self.source.error
 
     async def _until_over(self) -> None:
-        before, self._waiting = self._task.cancelling(), True
+        before, lost, self._waiting = self._task.cancelling(), None, True
         try:
             while not self.over and (await self._receive())['type'] != 'http.disconnect': pass
-        except OSError: pass
+        except OSError as e: lost = e
         except asyncio.CancelledError:
             if not self._called or self._task.cancelling() > before + 1: raise
         finally:
             self._waiting, self.over = False, True
             if self._called: self._task.uncancel()
+        if lost: self.fail(lost)
 
     async def _close(self) -> None:
         self.hub.heartbeats.discard(self); self.hub.discard(self)
@@ -169,9 +175,9 @@ class Connection(Sender):
         "The client is gone, or takes nothing and is dropped, or `send` is broken."
         if isinstance(error, TimeoutError):
             log.info('dropped a client of %s: %s', self._scope.get('path'), error)
-            self._abort()
         elif not isinstance(error, OSError) and not self.over: self._error = error
         self.settle()
+        if isinstance(error, TimeoutError): self._abort()
 
     def _abort(self, unread: bool = False) -> None:
         "Drop the client, or only if there is something that it has not read."
@@ -193,7 +199,7 @@ def check_seconds(name: str, value: Any, optional: bool = True) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value <= 0:
         raise ValueError(f'{name} must be a positive number of seconds{", or None for none" if optional else ""}: {value!r}')
 
-# %% ../../nbs/core/response.ipynb #a77ab9b9
+# %% ../../nbs/core/response.ipynb #b8655d3f
 class SSEResponse(Response):
     "A response that streams events (`text/event-stream`) from `source`, until that ends or the client leaves."
     media_type = 'text/event-stream'
@@ -219,8 +225,8 @@ class SSEResponse(Response):
         return Driver(self.source, last_event_id=last_event_id)
 
     def __response__(self, request: Any) -> SSEResponse:
-        "What FastHTML asks of a handler's result. A stream has no page around it, so what FastHTML copied for one need not live as long."
-        for name in ('hdrs', 'ftrs', 'htmlkw', 'bodykw'): setattr(request, name, None)
+        "What FastHTML asks of a handler's result. A stream has no page around it, so the copies that FastHTML made for one need not live as long."
+        for name in ('hdrs', 'ftrs', 'htmlkw', 'bodykw'): setattr(request, name, getattr(request.app, name, None))
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

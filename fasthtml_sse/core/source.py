@@ -211,7 +211,7 @@ async def _apply(fn: Callable, item: Any) -> Any:
     result = fn(item)
     return await result if hasattr(type(result), '__await__') else result
 
-# %% ../../nbs/core/source.ipynb #60fb4e4f
+# %% ../../nbs/core/source.ipynb #ff31bd9c
 class Stepped(Coroutine):
     "A coroutine that calls `on_suspend` each time it suspends, as a part of the step."
     __slots__ = '_coro', '_on_suspend'
@@ -231,7 +231,9 @@ class Stepped(Coroutine):
 
     def __await__(self) -> Generator: raise TypeError('a task of its own runs this')
 
-    def __getattr__(self, name: str) -> Any: return getattr(self._coro, name)  # for those who look where a task is
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith('cr_'): raise AttributeError(name)
+        return getattr(self._coro, name)  # for those who look where a task is
 
 # %% ../../nbs/core/source.ipynb #4678aeea
 LINGER = 0.4  # seconds that a source gets to clean up before its stream ends without it
