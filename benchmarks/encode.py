@@ -12,7 +12,7 @@ from .source import payload
 @dataclass(frozen=True)
 class EncodeBenchmark:
     repeats: int = 15
-    rounds: int = 5
+    rounds: tuple = (5, 5)  # of each variant
 
     name = 'encode'
     variants = 'text', 'element'

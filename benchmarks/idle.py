@@ -15,7 +15,7 @@ class IdleBenchmark:
     connections: int = 2000
     settling: float = 2  # seconds after the last connection
     window: float = 4  # seconds that are measured
-    rounds: int = 3
+    rounds: tuple = (3,)  # of each variant
 
     name = 'idle'
     variants = 'silent',

@@ -70,7 +70,7 @@ def introduction(results):
     "Where and how it was measured."
     env, runs = results['environment'], results['runs']
     server = ', '.join(f"{name} {env['packages'][name]}" for name in ('uvicorn', 'uvloop', 'httptools'))
-    rounds = {run['benchmark']: 1 + run['round'] for run in sorted(runs, key=lambda run: run['round'])}
+    rounds = {run['variant']: 1 + run['round'] for run in sorted(runs, key=lambda run: run['round'])}
     served = [run for run in runs if 'disturbed' in run]
     return (f"Measured on {results['date']}: Python {env['python']}, {server}; {env['system']}, {env['cpu']}, {env['cores']} cores, {env['pinning']}. "
         f"Medians of the rounds ({', '.join(f'{name} {count}' for name, count in rounds.items())}), and below them the lowest and the highest. "
