@@ -8,7 +8,7 @@ from starlette.background import BackgroundTask
 
 from fasthtml_sse import SSEResponse, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
 from fasthtml_sse.core.hub import Hub
-from fasthtml_sse.core.source import LIMIT, LINGER, TURN, Driver
+from fasthtml_sse.core.source import LIMIT, LINGER, Driver
 from fasthtml_sse.testing import open_stream
 from tests.clock import VirtualLoop
 
@@ -83,7 +83,7 @@ def test_impossible_settings_are_refused(bad):
 
 # Chunks
 
-async def test_what_is_yielded_without_suspending_is_gathered_after_the_first():
+async def test_what_is_yielded_without_suspending_is_one_chunk():
     chunks = Chunks()
     await chunks.get(SSEResponse(f'{n}' for n in range(3)))  # a sync source hands over one by one
     assert len(chunks.sent) == 4
@@ -93,30 +93,7 @@ async def test_what_is_yielded_without_suspending_is_gathered_after_the_first():
         yield 'last'
     chunks = Chunks()
     await chunks.get(SSEResponse(source))
-    assert [c.count(b'\n\n') for c in chunks.sent] == [1, 99, 1, 0]
-
-async def test_an_event_is_sent_before_its_source_goes_on():
-    sent = []
-    async def source():
-        yield None
-        for n in range(3):
-            yield n
-            sent.append(len(chunks.sent))
-            await asyncio.sleep(0)
-    chunks = Chunks()
-    await chunks.get(SSEResponse(source))
-    assert sent == [1, 2, 3]
-
-async def test_an_event_is_sent_before_its_source_computes_on():
-    sent = []
-    async def source():
-        for n in range(3):
-            yield n
-            time.sleep(2 * TURN)
-            sent.append(len(chunks.sent))
-    chunks = Chunks()
-    await chunks.get(SSEResponse(source))
-    assert sent == [1, 2, 3]
+    assert chunks.sent[0].count(b'\n\n') == 100 and chunks.sent[1:] == [b'data: last\n\n', b'']
 
 async def test_chunks_are_bounded_and_a_blocked_socket_stops_the_source():
     made = []
@@ -126,7 +103,7 @@ async def test_chunks_are_bounded_and_a_blocked_socket_stops_the_source():
     request = asyncio.create_task(chunks.get(SSEResponse(source)))
     await chunks.open.wait()
     while len(chunks.sent) < 3: await asyncio.sleep(0)
-    assert set(map(len, chunks.sent)) == {1024, LIMIT} == {1024, 65536}
+    assert set(map(len, chunks.sent)) == {LIMIT} == {65536}
     chunks.free.clear()
     for _ in range(100): await asyncio.sleep(0)
     stopped = len(made)
@@ -452,7 +429,7 @@ async def test_bursts_are_not_cut_after_a_pause():
             await asyncio.sleep(0.01)
     chunks = Chunks()
     await chunks.get(SSEResponse(source))
-    assert [c.count(b'\n\n') for c in chunks.sent] == [1, 3, 1, 3, 1, 3, 0]
+    assert [c.count(b'\n\n') for c in chunks.sent] == [4, 4, 4, 0]
 
 async def test_a_send_that_fails_ends_the_stream():
     class Gone(Chunks):

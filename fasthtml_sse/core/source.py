@@ -145,7 +145,7 @@ def drop_source(source: Any) -> None:
     "Let go of a source that will not be started: a coroutine would complain that it was never awaited."
     if inspect.iscoroutine(source): source.close()
 
-# %% ../../nbs/core/source.ipynb #a2b3602b
+# %% ../../nbs/core/source.ipynb #7cd22453
 LIMIT = 64 * 1024  # bytes that wait in a mailbox before its source has to
 HEARTBEAT = ServerSentEvent(comment='heartbeat').encode()
 
@@ -156,7 +156,6 @@ class Mailbox:
         self.ended = False  # nothing will follow what waits
         self.error: BaseException | None = None  # why, if the source failed
         self._frames: list[bytes] = []
-        self._fresh = True  # nothing was put since the source last suspended
         self._room, self._vacant = LIMIT, None
 
     def put(self, frame: bytes) -> None:
@@ -181,9 +180,6 @@ class Mailbox:
             if not self._vacant.done(): self._vacant.set_result(None)
             self._vacant = None
 
-    def announce(self) -> None:
-        "Called for the first frame that the source yields in one go, and, if more follow, when it suspends."
-
     async def vacancy(self) -> None:
         "Wait until there is room."
         while self._room <= 0:
@@ -194,7 +190,7 @@ class Mailbox:
         "What to send while nothing waits."
         return HEARTBEAT
 
-# %% ../../nbs/core/source.ipynb #37551bff
+# %% ../../nbs/core/source.ipynb #4d781443
 TURN = 0.005  # seconds for which a source may keep the loop to itself
 
 async def pour(iterator: AsyncIterator, transform: Callable | None, box: Mailbox) -> None:
@@ -206,9 +202,7 @@ async def pour(iterator: AsyncIterator, transform: Callable | None, box: Mailbox
         except StopAsyncIteration: break
         if transform: item = await _apply(transform, item)
         if frame := to_frame(item): box.put(frame)
-        if frame and box._fresh:
-            box._fresh, turn_ends = False, monotonic() + TURN
-            box.announce()
+        if frame and len(box._frames) == 1: turn_ends = monotonic() + TURN  # what came before was taken: others had their turn
         elif monotonic() > turn_ends:
             await asyncio.sleep(0)
             turn_ends = monotonic() + TURN
@@ -241,7 +235,7 @@ class Stepped(Coroutine):
         if not name.startswith('cr_'): raise AttributeError(name)
         return getattr(self._coro, name)  # for those who look where a task is
 
-# %% ../../nbs/core/source.ipynb #3363ae37
+# %% ../../nbs/core/source.ipynb #4678aeea
 LINGER = 0.4  # seconds that a source gets to clean up before its stream ends without it
 
 _lingering: set[asyncio.Task] = set()
@@ -263,9 +257,9 @@ class Driver(Mailbox):
         self._closing = False
 
     def on_ready(self, callback: Callable[[], None]) -> None:
-        "Start; `callback` is called when there is something to take, as `announce` says, and at the end."
+        "Start; `callback` is called whenever the source suspends and there is something to take, and at the end."
         self._notify, self._loop = callback, asyncio.get_running_loop()
-        self._task = self._loop.create_task(Stepped(self._drive(), self._suspended))
+        self._task = self._loop.create_task(Stepped(self._drive(), self._offer))
         self._task.add_done_callback(self._finish)
 
     def end(self, words: bytes = b'') -> None:
@@ -290,10 +284,7 @@ class Driver(Mailbox):
     def on_end(self) -> None:
         "Called once, when nothing will follow any more."
 
-    def announce(self) -> None: self._notify()
-
-    def _suspended(self) -> None:
-        self._fresh = True
+    def _offer(self) -> None:
         if self._frames: self._notify()
 
     async def _drive(self) -> None:
