@@ -235,7 +235,7 @@ class Stepped(Coroutine):
         if not name.startswith('cr_'): raise AttributeError(name)
         return getattr(self._coro, name)  # for those who look where a task is
 
-# %% ../../nbs/core/source.ipynb #4678aeea
+# %% ../../nbs/core/source.ipynb #f864eb57
 LINGER = 0.4  # seconds that a source gets to clean up before its stream ends without it
 
 _lingering: set[asyncio.Task] = set()
@@ -256,8 +256,8 @@ class Driver(Mailbox):
         self._task = self._words = self._linger = None
         self._closing = False
 
-    def on_ready(self, callback: Callable[[], None]) -> None:
-        "Start; `callback` is called whenever the source suspends and there is something to take, and at the end."
+    def on_ready(self, callback: Callable[[bool], None]) -> None:
+        "Start; `callback(in_task)` is called whenever the source suspends and there is something to take, as a part of its task's step; and at the end, when no task runs."
         self._notify, self._loop = callback, asyncio.get_running_loop()
         self._task = self._loop.create_task(Stepped(self._drive(), self._offer))
         self._task.add_done_callback(self._finish)
@@ -285,7 +285,7 @@ class Driver(Mailbox):
         "Called once, when nothing will follow any more."
 
     def _offer(self) -> None:
-        if self._frames: self._notify()
+        if self._frames: self._notify(True)
 
     async def _drive(self) -> None:
         iterator = None
@@ -306,4 +306,4 @@ class Driver(Mailbox):
         elif not (self.ending and task.cancelled()): self.error = failure(task)
         if self.error is None and (words := self._words if self.ending else self.last_words()): self._frames.append(words)
         self.on_end()
-        self._notify()
+        self._notify(False)

@@ -64,14 +64,14 @@ class StreamConfig:
         "The last words of a stream that a client may open again."
         return ServerSentEvent(comment=self.close_message).encode()
 
-# %% ../../nbs/core/streaming.ipynb #dee521f8
+# %% ../../nbs/core/streaming.ipynb #e35a69b7
 class StreamSource(Driver):
     "A driven source that opens and closes as the config of its stream says."
     def __init__(self, stream: SSEStream, source: Any, transform_fn: Callable | None, last_event_id: str | None = None):
         super().__init__(source, transform_fn, last_event_id)
         self.stream, self.config, self._timer = stream, stream.config, None
 
-    def on_ready(self, callback: Callable[[], None]) -> None:
+    def on_ready(self, callback: Callable[[bool], None]) -> None:
         "Say the first words and start, unless the stream has been stopped before."
         self._notify, self._loop = callback, asyncio.get_running_loop()
         if opening := self.config.opening(): self._frames.append(opening)
@@ -87,7 +87,7 @@ class StreamSource(Driver):
         drop_source(self._source)
         if words := self.last_words(): self._frames.append(words)
         self.on_end()
-        self._notify()
+        self._notify(True)
 
     def put(self, frame: bytes) -> None:
         self.stream._message_count += frame.startswith(b'data') or b'\ndata' in frame  # comments do not count
@@ -114,7 +114,7 @@ class StreamSource(Driver):
     def _log(self, what: str, error: BaseException | None = None) -> None:
         if self.config.debug: log.debug('stream %#x %s, %d messages so far', id(self), what, self.stream._message_count, exc_info=error)
 
-# %% ../../nbs/core/streaming.ipynb #d5a86974
+# %% ../../nbs/core/streaming.ipynb #6d88ce2a
 class SSEStream:
     "A stream of events from a source, for one client."
     def __init__(self,
@@ -136,7 +136,7 @@ class SSEStream:
         hub.add(source)
         source.ask(0)
         try:
-            source.on_ready(ready.set)
+            source.on_ready(lambda in_task: ready.set())
             while True:
                 if frames := source.frames():
                     for frame in frames: yield FrameStr(frame.decode())
