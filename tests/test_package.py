@@ -9,7 +9,7 @@ import fasthtml_sse
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
-LAYERS = ['core.event', 'core.swap', 'core.source', 'core.hub', 'core.response', 'core.streaming', 'testing']
+LAYERS = ['core.event', 'core.swap', 'core.source', 'core.hub', 'core.response', 'core.streaming', 'page', 'testing']
 
 
 def imports(module):

@@ -200,7 +200,7 @@ def check_seconds(name: str, value: Any, optional: bool = True) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value <= 0:
         raise ValueError(f'{name} must be a positive number of seconds{", or None for none" if optional else ""}: {value!r}')
 
-# %% ../../nbs/core/response.ipynb #b8655d3f
+# %% ../../nbs/core/response.ipynb #a2da1586
 class SSEResponse(Response):
     "A response that streams events (`text/event-stream`) from `source`, until that ends or the client leaves."
     media_type = 'text/event-stream'
@@ -219,6 +219,7 @@ class SSEResponse(Response):
         self.source, self.heartbeat_interval, self.send_timeout = source, heartbeat_interval, send_timeout
         self.status_code, self.background = status_code, None
         own = {'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no'}
+        if heartbeat_interval is not None: own['heartbeat-interval'] = f'{heartbeat_interval:g}'
         self.init_headers(own | {k.lower(): v for k, v in (headers or {}).items()})
 
     def open(self, last_event_id: str | None) -> ReadySource:

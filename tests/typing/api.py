@@ -7,7 +7,7 @@ from fasthtml.common import Div, Li, Request, fast_app  # type: ignore[import-un
 from starlette.responses import Response
 
 from fasthtml_sse import (EventParser, Frame, OOBStreamBuilder, SSEResponse, SSEStream, ServerSentEvent, StreamConfig,
-    end_streams, last_event_id, sse, swap, to_event)
+    end_streams, last_event_id, sse, swap, to_event, ConnectionStatus, SSESource, sse_headers, sse_script)
 from fasthtml_sse.core.streaming import OOBStreamBuilder as Builder, SSEStream as Stream, StreamConfig as Config
 from fasthtml_sse.testing import Stream as OpenStream, open_stream
 
@@ -78,3 +78,12 @@ async def test() -> None:
         s.headers['content-type'].upper()
         s.pause()
         s.resume()
+
+
+# Pages
+assert_type(sse_headers(), tuple[FT, ...])
+page_app = fast_app(hdrs=sse_headers(src='/sse_source.js', morph='/idiomorph.js'))[0]
+sse_script(page_app, path='/sse_source.js')
+assert_type(SSESource('/events', after='7', shared=True, id='events', hx_swap='beforeend'), FT)
+assert_type(SSESource(numbers, shared='user 7'), FT)
+assert_type(ConnectionStatus(of='events', live='Verbunden'), FT)

@@ -1,0 +1,120 @@
+"Apps as their users make them, with `fast_app` and `sse_headers`, on servers that come and go."
+from __future__ import annotations
+
+import asyncio, re, socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Thread
+from time import monotonic, sleep
+from typing import Any
+
+import uvicorn
+from fasthtml.common import FastHTML, Link, fast_app
+from starlette.responses import Response
+
+from fasthtml_sse import ServerSentEvent, SSEResponse, sse_headers, to_event
+
+from .live import NPM
+
+
+def page_app(build: str, headers: tuple | None = None, **settings: Any) -> tuple:
+    "An app and its `rt`, as `fast_app` makes them for this htmx."
+    return fast_app(htmx4=build.startswith('4.'), hdrs=(Link(rel='icon', href='data:,'), *(headers or sse_headers())), secret_key='of no use', **settings)
+
+
+def answer_from_npm(context: Any, build: str) -> None:
+    "Answer what the pages of `context` ask of public addresses: htmx and Idiomorph from npm, the rest with nothing."
+    def answer(route: Any) -> None:
+        package = re.match(r'https://cdn\.jsdelivr\.net/npm/(htmx\.org|idiomorph)@', route.request.url)
+        file = package and {'htmx.org': f'htmx-{build}/dist/htmx.js', 'idiomorph': 'idiomorph/dist/idiomorph.min.js'}[package[1]]
+        kind = 'text/css' if route.request.url.endswith('.css') else 'text/javascript'
+        route.fulfill(content_type=kind, body=(NPM/file).read_text() if file else '')
+    context.route(re.compile('^https://'), answer)
+
+
+class Site:
+    "An app at an address that stays the same while its server stops and starts."
+    def __init__(self, app: FastHTML):
+        self.app = app
+        with socket.create_server(('127.0.0.1', 0)) as sock: self.port = sock.getsockname()[1]
+        self.url = f'http://127.0.0.1:{self.port}'
+
+    def start(self) -> None:
+        self._sock = socket.create_server(('127.0.0.1', self.port))
+        self._server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, ws='none', timeout_graceful_shutdown=5))
+        self._thread = Thread(target=self._server.run, args=([self._sock],), name='uvicorn', daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._sock.close()
+        assert not self._thread.is_alive(), 'uvicorn still runs'
+
+
+class Topic:
+    "Events with ids, and streams of what follows an id."
+    def __init__(self):
+        self.events, self.requests, self.live, self.most, self._wakers = [], [], 0, 0, set()
+        self.answers: list[int] = []  # statuses of the next requests, before any stream
+
+    @property
+    def last_id(self) -> str: return str(len(self.events))
+
+    def publish(self, value: Any, event: str | None = None) -> None:
+        self.events.append(replace(to_event(value, event=event), id=str(len(self.events) + 1)))
+        for loop, waker in list(self._wakers):
+            if not loop.is_closed(): loop.call_soon_threadsafe(waker.set)
+
+    def response(self, last_event_id: str | None = None, **settings: Any) -> Response:
+        self.requests.append(last_event_id)
+        if self.answers: return Response('<p>of no use</p>', status_code=self.answers.pop(0))
+        at = len(self.events) if last_event_id is None else int(last_event_id)
+        return SSEResponse(lambda: self._follow(at), **settings)
+
+    async def _follow(self, at: int) -> AsyncIterator[ServerSentEvent]:
+        waker = asyncio.Event()
+        self._wakers.add(key := (asyncio.get_running_loop(), waker))
+        self.live += 1
+        self.most = max(self.most, self.live)
+        try:
+            yield ServerSentEvent(id=str(at))
+            while True:
+                waker.clear()
+                for at in range(at, len(self.events)): yield self.events[at]
+                at = len(self.events)
+                await waker.wait()
+        finally:
+            self._wakers.discard(key)
+            self.live -= 1
+
+
+def until(condition: Any, seconds: float = 10) -> None:
+    "Wait until `condition()` holds."
+    ends = monotonic() + seconds
+    while not condition():
+        assert monotonic() < ends, f'it did not come to pass in {seconds} s'
+        sleep(0.005)
+
+
+def route_of(topic: Topic, app: FastHTML, path: str = '/events', **settings: Any) -> None:
+    "Serve `topic` at `path`, with its last id from the header."
+    @app.get(path)
+    def events(request): return topic.response(request.headers.get('last-event-id'), **settings)
+
+
+@contextmanager
+def browsing(browser: Any, app: FastHTML, build: str) -> Iterator[Any]:
+    "A context of `browser`, with `site` running `app`. No page may throw."
+    faults, site = [], Site(app)
+    site.start()
+    try:
+        with browser.new_context() as context:
+            answer_from_npm(context, build)
+            context.set_default_timeout(10_000)
+            context.on('weberror', lambda fault: faults.append(fault.error))
+            context.site = site
+            yield context
+    finally: site.stop()
+    assert not faults, f'errors on the page: {faults}'

@@ -1,0 +1,358 @@
+"`<sse-source>` keeps a page live, whatever befalls the connection, on each htmx."
+import asyncio, gzip, time
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+import pytest
+from fasthtml.common import *
+from starlette.responses import RedirectResponse, Response
+
+import fasthtml_sse
+from fasthtml_sse import ConnectionStatus, ServerSentEvent, SSEResponse, SSESource, sse, sse_headers, sse_script, swap
+
+from .pages import Topic, browsing, page_app, route_of, until
+
+SCRIPT = Path(fasthtml_sse.__file__).parent/'sse_source.js'
+
+# Notes what the sources of a page say, from the first on
+RECORD = Script('''
+const said = [], states = []
+for (const name of ['foo', 'close', 'gap', 'denied']) addEventListener(`sse:${name}`, e => said.push([name, e.target.id, e.detail.data, e.detail.id ?? e.detail.status]))
+addEventListener('sse:status', e => e.detail && states.push(e.detail.state))''')
+
+
+@pytest.fixture
+def browse(chromium): return partial(browsing, chromium)
+
+@pytest.fixture
+def topic(): return Topic()
+
+def live_app(topic, build, *content, headers=None, **source):
+    "An app whose page lists what `topic` appends."
+    app, rt = page_app(build, headers)
+    route_of(topic, app)
+    @rt('/')
+    def get(): return Title('Live'), RECORD, SSESource('/events', id='source', **source), ConnectionStatus(), Ul(id='list'), *content
+    return app
+
+def items(page): return page.evaluate('[...document.querySelectorAll("#list > li")].map(li => li.textContent)')
+
+def until_items(page, expected):
+    "Wait for as many items, and see that they are these: none twice, none lost, in order."
+    page.wait_for_function('n => document.querySelectorAll("#list > li").length >= n', arg=len(expected))
+    assert items(page) == expected
+
+def until_state(page, state, id='source'): page.wait_for_function('([id, state]) => document.getElementById(id)?.getAttribute("state") == state', arg=[id, state])
+
+def item(n): return swap.append(Li(n), '#list')
+
+
+def test_the_script_is_small():
+    text = SCRIPT.read_bytes()
+    assert len(text.splitlines()) <= 250 and len(gzip.compress(text, 9)) <= 4096
+
+
+def test_messages_events_and_states(browse, topic, build):
+    with browse(live_app(topic, build), build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'live')
+        topic.publish(item('one'))
+        topic.publish('the data', event='foo')
+        topic.publish(item('two'))
+        until_items(page, ['one', 'two'])
+        assert page.evaluate('said') == [['foo', 'source', 'the data', '2']]
+        assert page.evaluate('states') == ['connecting', 'live']
+        assert page.locator('sse-status').inner_text() == 'Live' and page.locator('sse-status.live[role=status]').count() == 1
+        assert page.locator('sse-source').get_attribute('after') == '3'
+        assert topic.requests == [None]
+
+
+def test_a_page_gets_what_came_between_its_rendering_and_its_connecting(browse, topic, build):
+    app, rt = page_app(build)
+    route_of(topic, app)
+    @rt('/')
+    def get():
+        after = topic.last_id
+        topic.publish(item('in between'))
+        return SSESource('/events', after=after), Ul(id='list')
+    topic.publish(item('rendered'))
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_items(page, ['in between'])
+        assert topic.requests == ['1']
+
+
+def test_content_runs_as_htmx_has_it(browse, topic, build):
+    app = live_app(topic, build, Div(id='spot'), Div(id='answer'))
+    @app.get('/answer')
+    def answer(): return 'answered'
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'live')
+        topic.publish(swap.update([Button('Ask', hx_get='/answer', hx_target='#answer'), Script('document.title = "ran"')], '#spot'))
+        page.wait_for_function('document.title == "ran"')
+        page.click('text=Ask')
+        page.wait_for_function('document.getElementById("answer").textContent == "answered"')
+
+
+def test_a_message_that_names_no_place_becomes_the_content(browse, topic, build):
+    app, rt = page_app(build)
+    route_of(topic, app)
+    @rt('/')
+    def get(): return SSESource('/events', id='source'), Div(SSESource('/events', id='list', hx_swap='beforeend'))
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until(lambda: topic.live == 2)
+        topic.publish(Li('one'))
+        topic.publish('plain & simple')
+        topic.publish(Li('two'))
+        until_items(page, ['one', 'two'])
+        assert page.locator('#source').inner_html() == '<li>two</li>'
+
+
+def test_one_broken_message_costs_neither_the_next_nor_the_connection(browse, topic, build):
+    with browse(live_app(topic, build), build) as context:
+        page, errors = context.new_page(), []
+        page.on('console', lambda message: message.type == 'error' and errors.append(message.text))
+        page.goto(context.site.url)
+        until_state(page, 'live')
+        topic.publish(NotStr('<p hx-swap-oob="sideways:#list">x</p>'))
+        topic.publish(NotStr('<p hx-swap-oob="beforeend:#[">x</p>'))
+        topic.publish(NotStr('<p hx-swap-oob="sideways:#list">x</p><p hx-swap-oob="beforeend:#[">x</p>'))
+        topic.publish(item('after'))
+        page.wait_for_function('document.getElementById("list").lastElementChild?.textContent == "after"')
+        assert topic.requests == [None] and page.evaluate('states') == ['connecting', 'live']
+        assert any('sse-source' in error for error in errors)
+
+
+# Connections
+
+def test_the_server_goes_and_comes_back(browse, topic, build):
+    with browse(live_app(topic, build), build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'live')
+        topic.publish(item('before'))
+        until_items(page, ['before'])
+        context.site.stop()
+        until_state(page, 'reconnecting')
+        for n in range(20):
+            topic.publish(item(n))
+            page.wait_for_timeout(250)  # the server is down for five seconds, in which the page tries in vain
+        context.site.start()
+        page.wait_for_function('document.querySelectorAll("#list > li").length == 21', timeout=30_000)
+        topic.publish(item('after'))
+        until_items(page, ['before', *map(str, range(20)), 'after'])
+        assert page.evaluate('states') == ['connecting', 'live', 'reconnecting', 'live']
+        assert topic.requests == [None, '1']
+
+
+def test_a_failed_first_connection_is_tried_again(browse, topic, build):
+    topic.answers = [500, 500]
+    with browse(live_app(topic, build), build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'live')
+        topic.publish(item('there'))
+        until_items(page, ['there'])
+        assert len(topic.requests) == 3 and page.evaluate('states') == ['connecting', 'live']
+
+
+@pytest.mark.parametrize('status', [204, 401, 403])
+def test_some_answers_stop_the_source(browse, topic, build, status):
+    topic.answers = [status]
+    with browse(live_app(topic, build), build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'stopped')
+        page.wait_for_timeout(1500)  # another attempt would come after one second
+        assert len(topic.requests) == 1 and page.evaluate('states') == ['connecting', 'stopped']
+        assert page.evaluate('said') == ([['denied', 'source', None, status]] if status != 204 else [])
+        page.evaluate('document.getElementById("source").open()')
+        if status == 204: assert len(topic.requests) == 1
+        else: until_state(page, 'live')
+
+
+def test_a_redirect_to_a_login_page_stops_the_source(browse, topic, build):
+    app, rt = page_app(build)
+    @rt('/login')
+    def get(): return 'Who are you?'
+    @rt('/events')
+    def get(): topic.requests.append(None); return RedirectResponse('/login', status_code=303)
+    @rt('/')
+    def get(): return RECORD, SSESource('/events', id='source')
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'stopped')
+        assert page.evaluate('said') == [['denied', 'source', None, 200]] and len(topic.requests) == 1
+
+
+def test_close_ends_it_for_good(browse, build):
+    runs = []
+    app, rt = page_app(build)
+    @rt('/job')
+    @sse(retry=50)
+    def job():
+        runs.append(1)
+        for n in range(3): yield item(n)
+    @rt('/')
+    def get(): return RECORD, SSESource(job, id='source'), ConnectionStatus(), Ul(id='list')
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'stopped')
+        until_items(page, ['0', '1', '2'])
+        page.evaluate('document.body.append(document.getElementById("source"))')
+        page.wait_for_timeout(500)
+        assert runs == [1] and page.evaluate('states') == ['connecting', 'live', 'stopped']
+        assert page.evaluate('said') == [['close', 'source', 'Connection closed', '']]
+        assert page.locator('sse-status').inner_text() == 'Stopped'
+
+
+def test_a_lone_retry_is_honoured_and_ids_survive_errors(browse, topic, build):
+    app, times = page_app(build)[0], []
+    @app.get('/events')
+    def events(request):
+        times.append(time.monotonic())
+        topic.requests.append(request.headers.get('last-event-id'))
+        if len(times) in (2, 3): return Response(status_code=500)
+        if len(times) == 1: return SSEResponse([ServerSentEvent(retry=100), ServerSentEvent('x', event='foo', id='naïve 7'), ServerSentEvent(id='8')])
+        return topic.response('0')
+    @app.get('/')
+    def page(): return RECORD, SSESource('/events', id='source'), Ul(id='list')
+    topic.publish(item('back'))
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_items(page, ['back'])
+    assert topic.requests[:4] == [None, '8', '8', '8']
+    assert 0.1 <= times[1] - times[0] < 0.6 and 0.2 <= times[2] - times[1] < 0.8 and 0.4 <= times[3] - times[2] < 1
+
+
+def test_ids_of_any_text_come_back(browse, build):
+    seen = []
+    app, rt = page_app(build)
+    @app.get('/events')
+    def events(request):
+        seen.append(fasthtml_sse.last_event_id(request))
+        return SSEResponse([ServerSentEvent(retry=20), ServerSentEvent('x', id='naïve 日本 🎉'), ServerSentEvent('x', event='close') if len(seen) > 1 else None])
+    @rt('/')
+    def get(): return SSESource('/events', id='source')
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'stopped')
+    assert seen == [None, 'naïve 日本 🎉']
+
+
+def test_a_silent_connection_is_taken_for_dead(browse, topic, build):
+    app, rt = page_app(build)
+    hung = Event()
+    @app.get('/events')
+    def events(request):
+        topic.requests.append(request.headers.get('last-event-id'))
+        if len(topic.requests) > 1: return topic.response('0', heartbeat_interval=0.2)
+        return SSEResponse(never, heartbeat_interval=None, headers={'heartbeat-interval': '0.2'})
+    async def never():
+        try:
+            yield ServerSentEvent(id='0')
+            await asyncio.sleep(3600)
+        finally: hung.set()
+    @rt('/')
+    def get(): return RECORD, SSESource('/events', id='source'), Ul(id='list')
+    topic.publish(item('alive'))
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_items(page, ['alive'])
+        page.wait_for_timeout(1500)  # heartbeats keep a quiet one alive
+        assert topic.requests == [None, '0', '0'] and hung.is_set()  # the third is noted by the topic itself
+        assert page.evaluate('states') == ['connecting', 'live', 'reconnecting', 'live']
+
+
+# Leaving
+
+@pytest.mark.parametrize('how', ['htmx', 'element', 'parent', 'oob'])
+def test_removal_closes_the_connection_at_once(browse, topic, build, how):
+    app = live_app(topic, build, Div(SSESource('/inner', id='inner'), id='parent'), Button('Away', hx_get='/away', hx_target='#parent'))
+    inner = Topic()
+    route_of(inner, app, '/inner')
+    @app.get('/away')
+    def away(): return 'gone'
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'live', 'inner')
+        until_state(page, 'live')
+        if how == 'htmx': page.click('text=Away')
+        elif how == 'element': page.evaluate('document.getElementById("inner").remove()')
+        elif how == 'parent': page.evaluate('document.getElementById("parent").innerHTML = ""')
+        else: topic.publish(swap.remove('#inner'))
+        page.wait_for_selector('#inner', state='detached')
+        until(lambda: inner.live == 0, 0.2)
+        assert topic.live == 1 and inner.requests == [None]
+
+
+def test_moving_keeps_the_connection(browse, topic, build):
+    with browse(live_app(topic, build, Div(id='other')), build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'live')
+        page.evaluate('document.getElementById("other").append(document.getElementById("source"))')
+        topic.publish(item('one'))
+        until_items(page, ['one'])
+        assert topic.requests == [None]
+
+
+def test_another_address_is_another_stream(browse, topic, build):
+    other, app = Topic(), live_app(topic, build)
+    route_of(other, app, '/other')
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'live')
+        topic.publish(item('one'))
+        until_items(page, ['one'])
+        page.evaluate('document.getElementById("source").setAttribute("src", "/other")')
+        until(lambda: other.live == 1 and topic.live == 0)
+        other.publish(item('two'))
+        until_items(page, ['one', 'two'])
+        assert other.requests == [None]
+
+
+def test_boosted_navigation_and_back(browse, topic, build):
+    app, rt = page_app(build, bodykw={'hx_boost_inherited' if build.startswith('4.') else 'hx_boost': 'true'})
+    route_of(topic, app)
+    def frame(name): return Title(name), H1(name), SSESource('/events', after=topic.last_id, id='source'), Ul(id='list'), A('forward', href='/two'), A('away', href='/none')
+    @rt('/')
+    def get(): return frame('one')
+    @rt('/two')
+    def get(): return frame('two')
+    @rt('/none')
+    def get(): return Title('none'), H1('none')
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'live')
+        page.evaluate('window.same = true')
+        page.click('text=forward')
+        page.wait_for_function('document.querySelector("h1").textContent == "two"')
+        until(lambda: len(topic.requests) == 2 and topic.live == 1)
+        topic.publish(item('x'))
+        until_items(page, ['x'])
+        page.click('text=away')
+        page.wait_for_function('document.querySelector("h1").textContent == "none"')
+        until(lambda: topic.live == 0, 0.2)
+        page.go_back()
+        page.wait_for_function('document.querySelector("h1").textContent == "two"')
+        until(lambda: topic.live == 1)
+        topic.publish(item('y'))
+        page.wait_for_function('document.getElementById("list").lastElementChild?.textContent == "y"')
+        assert items(page) in (['x', 'y'], ['y'])  # a snapshot keeps x, a fresh page was rendered after it
+        assert page.evaluate('window.same')

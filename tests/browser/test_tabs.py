@@ -1,0 +1,189 @@
+"Many pages and many tabs: no connection is left behind, and a shared one outlives every tab."
+from functools import partial
+from shutil import which
+
+import pytest
+from fasthtml.common import *
+from playwright.sync_api import TimeoutError as TimedOut
+
+from fasthtml_sse import ConnectionStatus, SSESource, swap
+
+from .conftest import FLAGS
+from .pages import Topic, browsing, page_app, route_of, until
+from .test_page import RECORD, item, items, until_items, until_state
+
+TABS = 10
+
+
+@pytest.fixture
+def topic(): return Topic()
+
+@pytest.fixture(scope='module')
+def keeping(chromium):
+    "A browser that keeps the pages it leaves, as browsers do when nobody tests with them."
+    with chromium.browser_type.launch(executable_path=which('chromium'), args=FLAGS, ignore_default_args=['--disable-back-forward-cache']) as browser: yield browser
+
+
+# Navigation
+
+def numbered_app(topic, build, source):
+    app, rt = page_app(build)
+    route_of(topic, app)
+    @rt('/page/{n}')
+    def get(n: int): return Title(n), RECORD, source, Ul(id='list'), Script('addEventListener("pageshow", e => window.restored = e.persisted)')
+    return app
+
+def visit_pages(context, count):
+    page = context.new_page()
+    page.goto(f'{context.site.url}/page/0')
+    for n in range(1, count):
+        page.wait_for_function('document.querySelector("[state=live]") || window.plain?.readyState == 1')
+        page.evaluate('n => { setTimeout(() => location.href = `/page/${n}`) }', n)
+        page.wait_for_function('n => document.title == n', arg=str(n))
+    return page
+
+def test_twelve_pages_leave_one_stream_and_back_restores_a_live_one(keeping, topic, build):
+    with browsing(keeping, numbered_app(topic, build, SSESource('/events', id='source')), build) as context:
+        page = visit_pages(context, 12)
+        until_state(page, 'live')
+        until(lambda: topic.live == 1)
+        assert topic.most <= 2 and len(topic.requests) == 12
+        page.evaluate('history.back()')
+        page.wait_for_function('document.title == "10" && window.restored')
+        until_state(page, 'live')
+        until(lambda: topic.live == 1)
+        topic.publish(item('news'))
+        until_items(page, ['news'])
+        assert topic.most <= 2
+
+def test_plain_event_sources_hang_there(keeping, topic):
+    "What the test above would not notice if the browser kept no pages."
+    plain = Script('window.plain = new EventSource("/events")')
+    with browsing(keeping, numbered_app(topic, '2.0.7', plain), '2.0.7') as context:
+        context.set_default_timeout(3000)
+        with pytest.raises(TimedOut): visit_pages(context, 12)
+        assert topic.live == 6
+
+
+# Tabs
+
+class Tabs:
+    "Pages that share a connection, each with a list."
+    def __init__(self, context, topic): self.context, self.topic, self.pages = context, topic, []
+
+    def open(self, count=1):
+        for _ in range(count):
+            page = self.context.new_page()
+            page.goto(self.context.site.url)
+            until_state(page, 'live')
+            self.pages.append(page)
+        self.settle()
+
+    def settle(self): until(lambda: self.topic.live == 1)
+
+    def expect(self, *texts):
+        "All have gained these items, once, in order."
+        for page in self.pages:
+            page.wait_for_function('text => document.getElementById("list").lastElementChild?.textContent == text', arg=texts[-1])
+            assert items(page)[-len(texts):] == [*texts] and len(set(items(page))) == len(items(page))
+
+    def close_leader(self):
+        "Close the tab that holds the connection."
+        script = 'navigator.locks.query().then(({held}) => held.map(lock => lock.clientId))'
+        holder, = self.pages[0].evaluate(script)
+        mine = '''() => navigator.locks.request("mine", {ifAvailable: true}, async () =>
+            (await navigator.locks.query()).held.find(lock => lock.name == "mine").clientId)'''
+        leader = next(page for page in self.pages if page.evaluate(mine) == holder)
+        self.pages.remove(leader)
+        leader.close()
+
+def shared_app(topic, build, **settings):
+    app, rt = page_app(build)
+    route_of(topic, app, **settings)
+    @rt('/')
+    def get():
+        return Title('Shared'), RECORD, SSESource('/events', after=topic.last_id, shared=True, id='source'), ConnectionStatus(), Ul(id='list')
+    return app
+
+@pytest.fixture
+def tabs(chromium, topic, build):
+    with browsing(chromium, shared_app(topic, build, heartbeat_interval=0.4), build) as context: yield Tabs(context, topic)
+
+def test_ten_tabs_share_a_stream_that_outlives_the_leader_the_server_and_an_error(tabs, topic):
+    tabs.open(TABS)
+    for n in range(3): topic.publish(item(f'a{n}'))
+    tabs.expect('a0', 'a1', 'a2')
+    assert topic.live == 1
+
+    tabs.close_leader()
+    topic.publish(item('b0'))  # nobody may be connected now
+    topic.publish(item('b1'))
+    tabs.expect('b0', 'b1')
+    tabs.settle()
+
+    tabs.context.site.stop()
+    topic.publish(item('c0'))
+    for page in tabs.pages: until_state(page, 'reconnecting')
+    topic.answers = [500]
+    tabs.context.site.start()
+    topic.publish(item('c1'))
+    tabs.expect('c0', 'c1')
+    tabs.settle()
+    assert not topic.answers
+
+    topic.publish(item('d0'))
+    tabs.expect('d0')
+    tabs.settle()
+    for page in tabs.pages:
+        assert items(page) == ['a0', 'a1', 'a2', 'b0', 'b1', 'c0', 'c1', 'd0']
+        assert page.evaluate('states') == ['connecting', 'live', 'reconnecting', 'live']
+        assert page.locator('sse-status').inner_text() == 'Live'
+
+def test_a_tab_that_was_rendered_before_what_others_have_seen_gets_it_too(tabs, topic):
+    tabs.open(2)
+    late = tabs.context.new_page()
+    tabs.context.route('**/events', lambda route: route.continue_())
+    late.add_init_script('document.addEventListener("readystatechange", () => window.parsed = true)')
+    topic.publish(item('seen by others'))
+    tabs.expect('seen by others')
+    late.goto(tabs.context.site.url)
+    late.evaluate('''() => {
+        const old = document.getElementById("source"), source = old.cloneNode()
+        source.removeAttribute("state"); source.setAttribute("after", "0"); old.replaceWith(source)
+    }''')
+    until_items(late, ['seen by others'])
+    topic.publish(item('by all'))
+    until_items(late, ['seen by others', 'by all'])
+    tabs.expect('by all')
+    tabs.settle()
+
+def test_a_leader_that_falls_silent_holds_up_nobody(tabs, topic):
+    tabs.open(3)
+    leader = next(page for page in tabs.pages if page.evaluate('navigator.locks.query().then(() => true)') and page is tabs.pages[0])
+    tabs.pages.remove(leader)
+    leader.evaluate('BroadcastChannel.prototype.postMessage = () => {}')
+    topic.publish(item('unheard'))
+    tabs.expect('unheard')
+    assert topic.live >= 2
+
+def test_keys_keep_users_apart(chromium, topic, build):
+    app, rt = page_app(build)
+    route_of(topic, app)
+    @rt('/{user}')
+    def get(user: str): return SSESource('/events', shared=user, id='source')
+    with browsing(chromium, app, build) as context:
+        for user in ('ann', 'ann', 'bob'):
+            page = context.new_page()
+            page.goto(f'{context.site.url}/{user}')
+            until_state(page, 'live')
+        topic.publish('x')
+        until(lambda: topic.live == 2)
+
+def test_without_the_means_each_tab_connects_by_itself(chromium, topic, build):
+    with browsing(chromium, shared_app(topic, build), build) as context:
+        context.add_init_script('Object.defineProperty(Navigator.prototype, "locks", {value: undefined})')
+        for _ in range(2):
+            page = context.new_page()
+            page.goto(context.site.url)
+            until_state(page, 'live')
+        assert topic.live == 2
