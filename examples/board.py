@@ -9,7 +9,7 @@ from random import choice, randint, random
 from fasthtml.common import *
 from fasthtml_sse import *
 
-from .layout import connect, example
+from .layout import example
 
 rt = APIRouter('/board')
 
@@ -92,7 +92,7 @@ def index():
     return example('Arrivals', look,
         Table(Caption('Next trains', Time(id='now')), Thead(Tr(*columns)), Tbody(id='trains')),
         H2('Just arrived', id='list'), Ul(id='arrived', aria_live='polite', aria_labelledby='list'),
-        connect(changes), code=__file__)
+        SSESource(changes), code=__file__)
 
 @rt
 @sse

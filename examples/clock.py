@@ -6,7 +6,7 @@ from itertools import count
 from fasthtml.common import *
 from fasthtml_sse import *
 
-from .layout import connect, example
+from .layout import example
 
 rt = APIRouter('/clock')
 
@@ -21,7 +21,7 @@ def index():
     look = ('The handler is a generator, and what it yields arrives in the page: a new face every '
             'second. Each visitor has a generator of their own: reload, and the ticks start anew; '
             'leave, and it ends.')
-    return example('Clock', look, Div(face(0), id='clock', role='timer'), connect(ticks), code=__file__)
+    return example('Clock', look, Div(face(0), id='clock', role='timer'), SSESource(ticks), code=__file__)
 
 @rt
 @sse

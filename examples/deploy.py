@@ -1,10 +1,11 @@
 "A job with an end: steps, progress, and a stream that closes for good."
 import asyncio
+from dataclasses import replace
 
 from fasthtml.common import *
 from fasthtml_sse import *
 
-from .layout import connect, example
+from .layout import example
 
 rt = APIRouter('/deploy')
 
@@ -28,9 +29,10 @@ def plan():
 
 @rt('/')
 def index():
-    look = ('The button brings the element that connects, and the job starts with its stream. At '
-            'the end the stream says “close”, so the browser does not come back and run the job '
-            'again. Start over halfway: the first run is ended at once.')
+    look = ('The button brings the element that connects, and the job starts with its stream. Each '
+            'event has an id, so a browser that loses the connection goes on where it was. At the end '
+            'the stream says “close”, so the job does not run again. Start over halfway: the first '
+            'run is ended at once.')
     return example('Deployment', look,
         Div(Button('Deploy', id='start', hx_post=start, hx_target='#job'),
             P('Nothing is running yet.', id='status', role='status'), cls='bar'),
@@ -39,20 +41,21 @@ def index():
 @rt
 def start():
     "A fresh plan, and the connection that runs it."
-    return plan(), connect(run), swap.update('Start over', '#start')
+    return plan(), SSESource(run), swap.update('Start over', '#start')
 
 @rt
 @sse
-async def run():
-    "Do the work and say how far it is. Several swaps can go in one event."
-    done = 0
+async def run(last_event_id: str | None = None):
+    "Do the work and say how far it is. Several swaps can go in one event, and its id is how much is done."
+    done, end = int(last_event_id or 0), 0
     for number, (name, work) in enumerate(STEPS):
-        yield (swap.replace(step(number, 'running'), f'step-{number}'),
-               swap.update(f'{name} …', '#status'))
-        for _ in range(work):
+        end += work
+        if done < end: yield swap.replace(step(number, 'running'), f'step-{number}'), swap.update(f'{name} …', '#status')
+        while done < end:
             await asyncio.sleep(PAUSE)
             done += 1
-            yield swap.replace(bar(done), '#bar')
-        yield swap.replace(step(number, 'done'), f'step-{number}')
+            changes = [swap.replace(bar(done), '#bar')]
+            if done == end: changes.append(swap.replace(step(number, 'done'), f'step-{number}'))
+            yield replace(to_event(changes), id=str(done))
     yield (swap.update('Deployed, and the stream is closed.', '#status'),
            swap.update('Deploy again', '#start'))

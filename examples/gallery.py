@@ -6,15 +6,14 @@ from fasthtml.common import *
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from . import board, clock, deploy
+from . import board, clock, deploy, tabs
 from .layout import frame, headers, npm
 
-# With hx-boost, leaving a page closes its stream; after a plain link the browser may keep page and stream for its Back button
 app, rt = fast_app(
     default_hdrs=False, hdrs=headers, canonical=False, secret_key=token_hex(), static_path=Path(__file__).parent/'static',
-    routes=[Mount('/npm', StaticFiles(directory=npm, check_dir=False))], htmlkw=dict(lang='en'), bodykw=dict(hx_boost='true'))
+    routes=[Mount('/npm', StaticFiles(directory=npm, check_dir=False))], htmlkw=dict(lang='en'))
 
-for example in (clock, deploy, board): example.rt.to_app(app)
+for example in (clock, deploy, board, tabs): example.rt.to_app(app)
 
 def card(page, title, text, *picture):
     "A card that leads to `page`."
@@ -33,4 +32,6 @@ def index():
                 line('done', 'Fetch the source'), line('done', 'Install packages'), line('running', 'Run the tests'), Hr()),
            card(board.index, 'Arrivals', 'A table whose rows come, change and go, several changes to an event.',
                 line('', '10:09', 'Trieste', '4'), line('', '10:11', 'Utrecht', '7'), line('', '10:14', 'Malmö', '2')),
+           card(tabs.index, 'Tabs', 'One connection for all tabs of a browser, whichever of them is closed.',
+                Strong('1'), Div(cls='wire'), Ol(Li('Tab 1'), Li('Tab 2', cls='holder'), Li('Tab 3'), cls='tabs')),
            cls='cards'))

@@ -3,6 +3,7 @@ import io, keyword, tokenize
 from pathlib import Path
 
 from fasthtml.common import *
+from fasthtml_sse import *
 
 npm = Path(__file__).parent.parent/'tests'/'node_modules'
 icon = ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><circle cx='8' cy='8' r='7' fill='%230d8a72'/>"
@@ -14,25 +15,19 @@ def script(build, address):
 
 headers = (charset, viewport,
     Meta(name='color-scheme', content='light dark'),
-    Meta(name='htmx-config', content='{"historyCacheSize": 0}'),  # Back asks the server: a snapshot of a live page would be stale
     Link(rel='icon', href=icon), Link(rel='stylesheet', href='/style.css'),
-    script('htmx-2.0.7/dist/htmx.min.js', htmxsrc.src),
-    script('htmx-ext-sse/dist/sse.min.js', 'https://cdn.jsdelivr.net/npm/htmx-ext-sse@2.2.4/dist/sse.min.js'))
-
-def connect(url):
-    "The element that applies what `url` streams, until that says `close`."
-    return Div(hx_ext='sse', sse_connect=url, sse_swap='message', sse_close='close', hx_swap='none', hidden=True)
+    script('htmx-2.0.7/dist/htmx.min.js', htmxsrc.src), *sse_headers())
 
 def frame(title, *content, nav=()):
     "A page of the gallery."
     return (Title(f'{title} · fasthtml-sse'),
-        Header(A(Span(cls='dot'), 'fasthtml-sse', href='/', cls='brand'), nav),
+        Header(A(Span(cls='dot'), 'fasthtml-sse', href='/', cls='brand'), ConnectionStatus(), nav),
         Main(*content),
         Footer(P('Server-sent events, FastHTML and htmx. Each page is one short Python file.')))
 
 def example(title, look, *live, code):
     "The page of an example: what to `look` at, the `live` part, and the file it is made by."
-    return frame(title, H1(title), P(look, cls='look'), Section(*live, cls='live', aria_label='Live'), source(Path(code)),
+    return frame(title, H1(title), P(look, cls='look'), Section(*live, cls='panel', aria_label='Live'), source(Path(code)),
         nav=A('All examples', href='/'))
 
 def source(path):

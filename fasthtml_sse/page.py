@@ -24,7 +24,7 @@ from starlette.routing import Route
 # %% auto #0
 __all__ = ['IDIOMORPH', 'sse_headers', 'sse_script', 'SSESource', 'ConnectionStatus']
 
-# %% ../nbs/page.ipynb #194093bd
+# %% ../nbs/page.ipynb #0329e629
 IDIOMORPH = 'https://cdn.jsdelivr.net/npm/idiomorph@0.7.4/dist/idiomorph.min.js'
 
 @cache
@@ -40,9 +40,9 @@ _look = '''
 :where(.sse-status) { display: inline-flex; align-items: center; gap: .45em }
 :where(.sse-status:empty) { display: none }
 :where(.sse-status)::before { content: ""; width: .6em; height: .6em; border-radius: 50%; background: #8a8f98 }
-:where(.sse-status.live)::before { background: #16a34a }
-:where(.sse-status.reconnecting)::before { background: #e08a00 }
-:where(.sse-status.stopped)::before { background: #dc2626 }'''
+:where(.sse-live)::before { background: #16a34a }
+:where(.sse-reconnecting)::before { background: #e08a00 }
+:where(.sse-stopped)::before { background: #dc2626 }'''
 
 def sse_headers(
     src: str | None = None,  # The address at which `sse_script` serves the script; without, it is written into each page
@@ -53,12 +53,13 @@ def sse_headers(
     ours = Script(src=f'{src}?v={_version(bool(morph))}{"&morph" if morph else ""}') if src else Script(_script(bool(morph)))
     return *merge, ours, Style(_look)
 
-# %% ../nbs/page.ipynb #abd0b963
+# %% ../nbs/page.ipynb #49cda669
 def sse_script(
     app: Starlette,  # The app, of FastHTML or Starlette
     path: str = '/sse_source.js',  # The address, as for `sse_headers(src=…)`
 ) -> None:
-    "Serve the script of the page elements at `path`."
+    "Serve the script of the page elements at `path`. Raises `ValueError` for a path without `/` before it."
+    if not path.startswith('/'): raise ValueError(f"path must begin with '/': {path!r}")
     def serve(request: Request) -> Response:
         morph = 'morph' in request.query_params
         version = _version(morph)
@@ -68,7 +69,7 @@ def sse_script(
         return Response(_script(morph), media_type='text/javascript', headers=headers)
     app.router.routes.insert(0, Route(path, serve))  # before the static files of `fast_app`, which claim every .js
 
-# %% ../nbs/page.ipynb #3d1bacdf
+# %% ../nbs/page.ipynb #9f08dcf5
 def _address(url: Any) -> str:
     "The address behind `url`, a route function or what stands in an attribute."
     address = str(url.to()) if callable(url) and hasattr(url, 'to') else url
@@ -87,14 +88,15 @@ def SSESource(
     "An element that keeps its page live: htmx swaps in what `url` streams. Raises `TypeError` or `ValueError` for what is no address."
     if not (after is None or isinstance(after, str)): raise TypeError(f'after must be the id of an event, a text: {after!r}')
     if not isinstance(shared, (bool, str)): raise TypeError(f'shared must be True, False or a text: {shared!r}')
+    if shared == '': raise ValueError("shared='' would share among all: pass True for that, or a text that names the user")
     return ft_hx('sse-source', src=_address(url), after=after, shared=shared, **attrs)
 
-# %% ../nbs/page.ipynb #b9b6d4c1
+# %% ../nbs/page.ipynb #2aff7d84
 def ConnectionStatus(
     of: str | None = None,  # The id of an `SSESource`; without, the worst of the page counts
     cls: str = '',  # More classes
     **attrs: Any,  # Attributes of the element; `live`, `connecting`, `reconnecting` and `stopped` are other words for these states
 ) -> FT:
-    "An element that says whether the page is live. It has the state as a class: `live`, `connecting`, `reconnecting` or `stopped`."
+    "An element that says whether the page is live. It has a class for the state: `sse-live`, `sse-connecting`, `sse-reconnecting` or `sse-stopped`."
     if not (of is None or isinstance(of, str) and of.removeprefix('#')): raise TypeError(f'of must be the id of an SSESource: {of!r}')
     return ft_hx('sse-status', of=of and of.removeprefix('#'), cls=f'sse-status {cls}'.strip(), role='status', **attrs)

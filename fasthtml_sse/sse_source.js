@@ -1,12 +1,11 @@
-// <sse-source src="/events"> keeps a page live: the page's own htmx, 2 or 4, swaps each message in. <sse-status> says how live it is.
-// https://fasthtml-sse.github.io/fasthtml-sse/page.html
+// <sse-source src="/events"> keeps a page live, <sse-status> says so: https://fasthtml-sse.github.io/fasthtml-sse/page.html
 (() => {
   if (customElements.get('sse-source')) return
 
-  const SLOWEST = 30_000  // ms between attempts, unless the server asks for more
+  const SLOWEST = 30_000  // ms between attempts, unless told otherwise
   const PATIENCE = 45_000  // ms until an answer has to begin
 
-  // Earlier, a message could come before its target is parsed or htmx is there
+  // Before, a message could find its target not parsed, or htmx not there
   const ready = new Promise(done => {
     if (document.readyState == 'complete') done()
     for (const name of ['DOMContentLoaded', 'load']) addEventListener(name, done)
@@ -26,7 +25,7 @@
         if (field == 'data') data.push(value)
         else if (field == 'event') event = value
         else if (field == 'id' && !value.includes('\0')) id = value
-        else if (field == 'retry' && /^\d+$/.test(value)) setRetry(Math.min(value, 1e9))  // a timer of 25 days fires at once
+        else if (field == 'retry' && /^\d+$/.test(value)) setRetry(Math.min(+value || 1, 1e9))  // longer timers fire at once
         if (line) continue
         if (data.length) yield {id, event: event || 'message', data: data.join('\n')}
         else if (id != lastId) yield {id}
@@ -35,14 +34,13 @@
     }
   }
 
-  // Sets when `run` is to be called, in so many ms; never for 0.
+  // Calls `run` in so many ms; never for 0
   const makeTimer = (run, timer) => ms => {
     clearTimeout(timer)
     if (ms) timer = setTimeout(run, ms)
   }
 
-  // Requests `url` again and again, from the last id on, and tells what comes: messages, states, {} for signs of life.
-  // Returns what ends it.
+  // Requests `url` again and again, from the last id on, and tells what comes: messages, states, {} for signs of life. Returns its end.
   function request(url, id, tell) {
     let attempt, closed = false, retry = 1000, failures = 0
     const take = message => closed || tell(message)
@@ -72,12 +70,12 @@
     async function run() {
       while (!closed) {
         attempt = new AbortController()
-        try { await read() } catch {}  // whatever it was, another attempt follows
+        try { await read() } catch {}
         expectWithin(0)
         attempt.abort()
         if (closed) return
         take({state: 'reconnecting'})
-        const pause = Math.min(retry * 2 ** failures++, Math.max(retry, SLOWEST)) * (1 + Math.random() / 4)
+        const pause = Math.min(retry * 2 ** failures++, Math.max(retry, SLOWEST)) * (1 + Math.random() / 2)
         await new Promise(done => setTimeout(done, pause))
       }
     }
@@ -86,11 +84,11 @@
     return () => { closed = true; attempt.abort() }
   }
 
-  // The same, once for all tabs. The one that holds the lock requests, and passes on what comes, with the id `at` which it stood before:
-  // for a tab that stands there too, it is the next message. A tab that stands elsewhere, or hears nothing, requests itself till they meet.
+  // The same for all tabs: the one that holds the lock passes on what comes, with the id `at` which it stood before. A tab that
+  // stands there too takes it; one that stands elsewhere, or hears nothing, requests by itself till they meet.
   function share(url, id, take, key) {
     const name = `sse-source ${key} ${url}`, channel = new BroadcastChannel(name)
-    const over = new AbortController(), expectWithin = makeTimer(requestAlone)
+    const over = new AbortController(), {signal} = over, expectWithin = makeTimer(requestAlone)
     let leads = false, live, endOwn
     function pass(message) {
       id = message.id ?? id
@@ -109,17 +107,17 @@
     channel.onmessage = ({data: {asks, at, ...message}}) => {
       if (asks && leads && live) channel.postMessage({at: id, id, ...live})
       if (asks || leads || !id && !live) return
-      if (at != id && message.id != id) return requestAlone()
+      if (at != id && message.id != id) return message.event ? requestAlone() : expectWithin(300)
       endOwn = endOwn?.()
       if (at == id) pass(message)
-      expectWithin(live?.patience)
+      if (live == undefined) channel.postMessage({asks: true})
+      expectWithin(live == undefined ? 300 : live.patience)
     }
-    navigator.locks.request(name, {signal: over.signal}, () => {
-      if (over.signal.aborted) return
+    navigator.locks.request(name, {signal}, () => signal.aborted || new Promise(done => {
       leads = true
+      signal.addEventListener('abort', done)
       requestAlone()
-      return new Promise(done => over.signal.addEventListener('abort', done))
-    }).catch(() => {})
+    })).catch(() => {})
     channel.postMessage({asks: true})
     expectWithin(id ? 300 : 1)  // without an id, what the server says first has to come first
 
@@ -132,8 +130,8 @@
     : htmx.swap({text, sourceElement: element, target: element, swap: style})
 
   async function refreshPage() {
-    const answer = await fetch(location.href, {headers: {Accept: 'text/html'}, cache: 'no-store'})
-    if (!answer.ok) throw new Error(`${answer.status} for ${location.href}`)
+    const answer = await fetch(location.href, {cache: 'no-store'})
+    if (!answer.ok) throw Error(answer.status + ' ' + location.href)
     await swap(document.body, await answer.text(), htmx2() && !window.Idiomorph ? 'innerHTML' : 'innerMorph')
   }
 
@@ -146,7 +144,7 @@
     get state() { return this.#state }
 
     connectedCallback() {
-      this.ended ||= this.getAttribute('state') == 'stopped'  // in a snapshot of the page, as htmx 2 takes them
+      this.ended ||= this.getAttribute('state') == 'stopped'  // in a snapshot, as htmx 2 takes them
       for (const name of OCCASIONS) addEventListener(name, this)
       ready.then(() => this.open())
     }
@@ -161,7 +159,7 @@
     }
 
     handleEvent({type, persisted}) {
-      const hurries = ['online', 'visibilitychange'].includes(type) && this.#state?.endsWith('connecting')
+      const hurries = !type.startsWith('page') && this.#state?.endsWith('connecting')
       if (type == 'pagehide' || hurries) this.#disconnect()
       if (type == 'pageshow' && persisted || hurries) this.open()
     }
@@ -203,7 +201,7 @@
       if (!this.isConnected) return
       if (rest.state) this.#become(rest)
       if (event == 'gap' && this.#fire('gap', {data, id})) return this.#catchUp(id)
-      if (id != null) this.setAttribute('after', this.#id = id)  // a snapshot of the page has to know
+      if (id != null) this.setAttribute('after', this.#id = id)  // snapshots have to know
       if (event == 'message') this.#swap(data)
       else if (event && event != 'gap') this.#fire(event, {data, id})
       if (event == 'close') this.close()
@@ -212,7 +210,7 @@
     async #swap(text) {
       const style = this.getAttribute('hx-swap') ?? (/hx-swap-oob|<hx-partial/.test(text) ? 'none' : 'innerHTML')
       try { await swap(this, text, style) }
-      catch (error) { console.error('sse-source: htmx could not swap', text, error) }
+      catch (error) { console.error('sse-source could not swap', text, error) }
     }
 
     async #catchUp(id) {
@@ -220,8 +218,8 @@
       this.#disconnect()
       this.#become({state: 'reconnecting'})
       const error = await refreshPage().catch(error => error)
-      if (error) return setTimeout(() => this.open(), 5000, console.error('sse-source:', error))  // and be told again
-      if (this.#id == missing) this.setAttribute('after', id)  // the page did not say where it stands
+      if (error) return setTimeout(() => this.open(), 5000, console.error(error))  // and be told again
+      if (this.#id == missing) this.setAttribute('after', id)  // the page does not know better
       this.open()
     }
   }
@@ -240,7 +238,7 @@
       const of = this.getAttribute('of'), sources = [...document.querySelectorAll(of ? '#' + CSS.escape(of) : 'sse-source')]
       const rank = ({ended, state}) => ended ? -1 : STATES.indexOf(state)
       const [{state} = {}] = sources.sort((a, b) => rank(b) - rank(a))
-      for (const name of STATES) if (this.classList.contains(name) != (name == state)) this.classList.toggle(name)
+      for (const name of STATES) this.classList.toggle('sse-' + name, name == state)
       const word = state ? this.getAttribute(state) ?? state[0].toUpperCase() + state.slice(1) : ''
       if (this.textContent != word) this.textContent = word
     }

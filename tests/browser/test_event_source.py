@@ -1,4 +1,4 @@
-"The browser's own parser receives what was sent and nothing else, and ours reads any bytes as it does."
+"The browser's own parser receives what was sent and nothing else, and ours, here and in the page, read any bytes as it does."
 import asyncio, json, re
 from html import escape
 from itertools import pairwise
@@ -8,7 +8,7 @@ from fasthtml.common import Div
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 from starlette.responses import StreamingResponse
 
-from fasthtml_sse import EventParser, ServerSentEvent, sse
+from fasthtml_sse import EventParser, ServerSentEvent, sse, sse_headers
 from fasthtml_sse.core.event import to_frame
 
 from .live import make_app
@@ -34,6 +34,26 @@ RECEIVE = '''([url, names]) => new Promise(done => {
 })'''
 
 
+# The same of our element, whose messages go to htmx. Here `close` is an event like others, and no network joins the chunks
+LISTEN = '''([url, names, chunks]) => new Promise(done => {
+    const source = document.createElement('sse-source'), seen = []
+    const heard = (...event) => seen.push(event)
+    const body = () => new ReadableStream({start(queue) { chunks.forEach(chunk => queue.enqueue(Uint8Array.from(chunk))); queue.close() }})
+    window.ask ??= window.fetch
+    window.fetch = chunks.length ? async () => new Response(body(), {headers: {'content-type': 'text/event-stream'}}) : window.ask
+    window.htmx = {version: '4', swap: ({text}) => heard('message', text, source.getAttribute('after') ?? '')}
+    source.close = () => {}
+    for (const name of new Set(names)) source.addEventListener('sse:' + name, ({detail}) => 'data' in detail && heard(name, detail.data, detail.id))
+    source.addEventListener('sse:status', ({detail}) => {
+        if (!detail.state?.endsWith('connecting') || !source.wasLive) return source.wasLive = detail.state == 'live'
+        source.remove()
+        done(seen)
+    })
+    source.setAttribute('src', url)
+    document.body.append(source)
+})'''
+
+
 class Wire:
     "Sends chunks of bytes, and after each waits until the browser has dispatched the events that the chunk completes."
     def __init__(self): self.chunks, self.arrived = [], asyncio.Semaphore(0)
@@ -47,9 +67,9 @@ class Wire:
                 except TimeoutError: return
 
 
-@pytest.fixture(scope='module')
-def receive(show):
-    "`receive(chunks, names)` gives the type, data and last id of the events so called that an `EventSource` dispatches."
+@pytest.fixture(scope='module', params=[RECEIVE, LISTEN], ids=['EventSource', 'sse-source'])
+def receive(show, request):
+    "`receive(chunks, names)` gives the type, data and last id of the events so called that an `EventSource` or our element dispatches."
     app, wire = make_app(), Wire()
     @app.get('/stream')
     async def stream(): return StreamingResponse(wire.send(), media_type='text/event-stream')
@@ -59,9 +79,10 @@ def receive(show):
     @app.post('/arrived')
     async def arrived(): wire.arrived.release()
     with show(app) as page:
+        page.add_script_tag(content=str(sse_headers()[0].children[0]))
         def receive(chunks, names, url='/stream'):
             wire.chunks = chunks
-            return page.evaluate(RECEIVE, [url, names])
+            return page.evaluate(request.param, [url, names, [[*chunk] for chunk in chunks]])
         yield receive
 
 

@@ -1,0 +1,295 @@
+"What htmx's own extensions for streams do, and what they leave to the page: each claim of how-to/stock.ipynb."
+import asyncio, re, time
+from contextlib import contextmanager
+
+import pytest
+from fasthtml.common import *
+from playwright.sync_api import TimeoutError as TimedOut
+from starlette.responses import Response
+
+from fasthtml_sse import ServerSentEvent, SSEResponse, SSESource, last_event_id, sse, sse_headers, swap
+
+from .live import NPM, scripts
+from .pages import Topic, browsing, page_app, route_of, until
+from .test_page import item, items, until_items
+from .test_tabs import keeping  # noqa: F401, a fixture
+
+EXTENSION = 'https://cdn.jsdelivr.net/npm/htmx-ext-sse@2.2.4/sse.js'
+RECORD = Script('''
+const said = []
+for (const name of ['htmx:sseOpen', 'htmx:sseError', 'htmx-sse-before-connection', 'htmx-sse-after-connection'])
+    addEventListener(name, () => said.push(name.split(/[:-]sse-?/)[1]))''')
+# htmx 4.0.0 lets an AbortError escape when it closes
+CALM = 'addEventListener("unhandledrejection", e => e.reason?.name == "AbortError" && e.preventDefault())'
+HIDE = '''hidden => {
+    Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true})
+    Object.defineProperty(document, 'visibilityState', {get: () => hidden ? 'hidden' : 'visible', configurable: true})
+    document.dispatchEvent(new Event('visibilitychange'))
+}'''
+
+
+def is_4(build): return build.startswith('4.')
+
+def for_2(url): return dict(hx_ext='sse', sse_connect=url, sse_swap='message', sse_close='close')
+
+def for_4(url): return dict(hx_sse_connect=url, hx_sse_close='close')
+
+def listen(build, url='/events', **attrs):
+    "The element of the extension that goes with `build`."
+    return Div(**{'id': 'source', 'hx_swap': 'none', **(for_4 if is_4(build) else for_2)(url), **attrs})
+
+def impatient(build): return dict(hx_config='sse.reconnectDelay:50ms sse.reconnectJitter:0') if is_4(build) else {}
+
+def extended_app(build, **settings):
+    "An app with the extension, as its users make it."
+    return page_app(build, headers=(RECORD,) if is_4(build) else (RECORD, Script(src=EXTENSION)), exts='sse4' if is_4(build) else None, **settings)
+
+def stock_app(topic, build, **attrs):
+    "An app whose page lists what `topic` appends."
+    app, rt = extended_app(build)
+    route_of(topic, app)
+    @rt('/')
+    def get(): return listen(build, **attrs), Ul(id='list')
+    return app
+
+@contextmanager
+def browse(browser, app, build):
+    with browsing(browser, app, build) as context:
+        extension = (NPM/scripts(build)[1]).read_text()
+        context.add_init_script(CALM)
+        context.route(re.compile('hx-sse|htmx-ext-sse'), lambda route: route.fulfill(content_type='text/javascript', body=extension))
+        yield context
+
+@contextmanager
+def visit(browser, app, build):
+    with browse(browser, app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        yield page
+
+@pytest.fixture
+def topic(): return Topic()
+
+
+# What works
+
+@pytest.mark.parametrize('markup', ['own', 'both'])
+def test_messages_come_and_close_ends_it(chromium, build, markup):
+    runs = []
+    app, rt = extended_app(build)
+    @rt('/job')
+    @sse(retry=50)
+    def job():
+        runs.append(1)
+        for n in range(3): yield item(n)
+    @rt('/')
+    def get():
+        if markup == 'own': return listen(build, job, **impatient(build)), Ul(id='list')
+        return Div(hx_swap='none', **for_2(job), **for_4(job), **impatient(build)), Ul(id='list')
+    with visit(chromium, app, build) as page:
+        until_items(page, ['0', '1', '2'])
+        page.wait_for_timeout(700)
+        assert runs == [1] and items(page) == ['0', '1', '2']
+
+
+def test_the_extension_says_how_the_connection_is(chromium, topic, build):
+    with browse(chromium, stock_app(topic, build), build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until(lambda: topic.live == 1)
+        context.site.stop()
+        page.wait_for_function('n => said.length == n', arg=3 if is_4(build) else 2)
+        assert page.evaluate('said') == (['before-connection', 'after-connection', 'before-connection'] if is_4(build) else ['Open', 'Error'])
+
+
+def test_htmx_2_empties_an_element_without_hx_swap_none(chromium, topic, build):
+    app, rt = extended_app(build)
+    route_of(topic, app)
+    @rt('/')
+    def get(): return Div('old', id='source', **(for_4 if is_4(build) else for_2)('/events')), Ul(id='list')
+    with visit(chromium, app, build) as page:
+        until(lambda: topic.live == 1)
+        topic.publish(item('one'))
+        until_items(page, ['one'])
+        assert page.locator('#source').text_content() == ('old' if is_4(build) else '')
+
+
+# What is lost
+
+def failing_app(build, *statuses, words=(), **attrs):
+    "An app whose stream ends after `words`; the requests after the first are answered with `statuses`, in turn, the last for ever."
+    app, rt = extended_app(build)
+    app.requests, app.times = [], []
+    @app.get('/events')
+    def events(request):
+        app.requests.append(last_event_id(request))
+        app.times.append(time.monotonic())
+        if len(app.requests) == 1: return SSEResponse([*words])
+        return Response(status_code=statuses[min(len(app.requests) - 2, len(statuses) - 1)])
+    @rt('/')
+    def get(): return listen(build, **{**impatient(build), **attrs})
+    return app
+
+SEEN = ServerSentEvent('x', id='8', retry=50)
+
+
+def test_htmx_2_forgets_the_id_after_an_http_error(chromium, build):
+    app = failing_app(build, 500, words=[SEEN])
+    with visit(chromium, app, build): until(lambda: len(app.requests) >= 3)
+    assert app.requests[:3] == [None, '8', '8' if is_4(build) else None]
+
+
+def test_an_id_in_the_address_is_where_htmx_2_starts_anew(chromium, build):
+    app = failing_app(build, 500, words=[SEEN])
+    @app.get('/from')
+    def page(): return listen(build, '/events?last_event_id=7', **impatient(build))
+    with browse(chromium, app, build) as context:
+        context.new_page().goto(f'{context.site.url}/from')
+        until(lambda: len(app.requests) >= 3)
+    assert app.requests[:3] == ['7', '8', '8' if is_4(build) else '7']
+
+
+def test_htmx_4_tries_a_failed_first_connection_once(chromium, topic, build):
+    topic.answers = [500]
+    with visit(chromium, stock_app(topic, build), build) as page:
+        page.wait_for_timeout(2000)
+        assert len(topic.requests) == (1 if is_4(build) else 2)
+
+
+def test_a_trigger_makes_htmx_4_try_again_and_also_reopen_what_was_closed(chromium, build):
+    requests, again = [], dict(hx_trigger='load, every 100ms')
+    app, rt = extended_app(build)
+    @app.get('/events')
+    def events(request):
+        requests.append(1)
+        return SSEResponse([ServerSentEvent('', event='close')]) if len(requests) > 1 else Response(status_code=500)
+    @rt('/')
+    def get(): return listen(build, **again)
+    with visit(chromium, app, build) as page:
+        until(lambda: len(requests) >= 2)
+        page.wait_for_timeout(800)
+    assert len(requests) >= 3 if is_4(build) else len(requests) == 2
+
+
+@pytest.mark.parametrize('status', [204, 401])
+def test_no_status_stops_it(chromium, build, status):
+    app = failing_app(build, status, words=[SEEN])
+    with visit(chromium, app, build): until(lambda: len(app.requests) >= 4)
+
+
+def test_htmx_4_ignores_a_lone_retry(chromium, build):
+    app = failing_app(build, 500, words=[ServerSentEvent(retry=2000)], hx_config=None)
+    with visit(chromium, app, build): until(lambda: len(app.requests) >= 2)
+    pause = app.times[1] - app.times[0]
+    assert pause < 1.5 if is_4(build) else pause >= 2
+
+
+def test_a_message_that_cannot_be_swapped_costs_htmx_4_the_connection(chromium, topic, build):
+    with visit(chromium, stock_app(topic, build, **impatient(build)), build) as page:
+        until(lambda: topic.live == 1)
+        topic.publish(NotStr('<p hx-swap-oob="sideways:#list">x</p>'))
+        if is_4(build): until(lambda: len(topic.requests) == 2)
+        topic.publish(item('after'))
+        page.wait_for_function('document.getElementById("list").lastElementChild?.textContent == "after"')
+        assert len(topic.requests) == (2 if is_4(build) else 1)
+
+
+def test_a_hidden_tab_costs_htmx_4_the_connection(chromium, topic, build):
+    ours = Topic()
+    app = stock_app(topic, build)
+    route_of(ours, app, '/ours')
+    @app.get('/both')
+    def page(): return *sse_headers(), listen(build), SSESource('/ours'), Ul(id='list')
+    with browse(chromium, app, build) as context:
+        page = context.new_page()
+        page.goto(f'{context.site.url}/both')
+        until(lambda: topic.live == ours.live == 1)
+        page.evaluate(HIDE, True)
+        if is_4(build): until(lambda: topic.live == 0)
+        page.wait_for_timeout(300)
+        assert (topic.live, ours.live) == (0 if is_4(build) else 1, 1)
+        page.evaluate(HIDE, False)
+        until(lambda: topic.live == ours.live == 1)
+        assert len(ours.requests) == 1
+
+
+def test_twelve_pages_hang_with_htmx_2(keeping, topic, build):
+    with browse(keeping, stock_app(topic, build), build) as context:
+        context.set_default_timeout(3000)
+        page = context.new_page()
+        page.goto(context.site.url)
+        def go_on():
+            for n in range(1, 12):
+                until(lambda n=n: len(topic.requests) == n)
+                page.wait_for_load_state()  # a page that is left before is not kept
+                page.evaluate('n => { setTimeout(() => location.href = `/?${n}`) }', n)
+                page.wait_for_function('n => location.search == `?${n}`', arg=n)
+        if is_4(build): return go_on()
+        with pytest.raises(TimedOut): go_on()
+        assert topic.live == 6
+
+
+def test_an_element_that_a_script_removes_listens_on_until_the_next_message(chromium, topic, build):
+    with visit(chromium, stock_app(topic, build), build) as page:
+        until(lambda: topic.live == 1)
+        page.evaluate('document.getElementById("source").remove()')
+        page.wait_for_timeout(500)
+        assert topic.live == 1
+        topic.publish('x')
+        until(lambda: topic.live == 0)
+
+
+def test_a_silent_connection_is_not_taken_for_dead(chromium, build):
+    requests = []
+    app, rt = extended_app(build)
+    @app.get('/events')
+    def events(request):
+        requests.append(1)
+        return SSEResponse(silent, heartbeat_interval=None, headers={'heartbeat-interval': '0.1'})
+    @rt('/')
+    def get(): return listen(build)
+    with visit(chromium, app, build) as page:
+        until(lambda: requests)
+        page.wait_for_timeout(2000)
+    assert requests == [1]
+
+async def silent():
+    yield ServerSentEvent(id='0')
+    await asyncio.Event().wait()
+
+
+def test_each_tab_has_its_own_connection(chromium, topic, build):
+    with browse(chromium, stock_app(topic, build), build) as context:
+        for _ in range(3): context.new_page().goto(context.site.url)
+        until(lambda: topic.live == 3)
+
+
+def test_a_gap_changes_nothing(chromium, topic, build):
+    app, rt = extended_app(build)
+    shown = []
+    route_of(topic, app)
+    @rt('/')
+    def get():
+        shown.append(1)
+        return listen(build), Ul(id='list')
+    with visit(chromium, app, build) as page:
+        until(lambda: topic.live == 1)
+        topic.publish('{"after": "0"}', event='gap')
+        topic.publish(item('later'))
+        until_items(page, ['later'])
+        assert shown == [1] and len(topic.requests) == 1
+
+
+# Moving to ours
+
+def test_a_named_event_starts_a_request_with_ours(chromium, topic, build):
+    app, rt = page_app(build)
+    route_of(topic, app)
+    @rt('/answer')
+    def get(): return 'answered'
+    @rt('/')
+    def get(): return SSESource('/events'), P(hx_get='/answer', hx_trigger='sse:foo from:body', id='answer')
+    with visit(chromium, app, build) as page:
+        until(lambda: topic.live == 1)
+        topic.publish('x', event='foo')
+        page.wait_for_function('document.getElementById("answer").textContent == "answered"')
