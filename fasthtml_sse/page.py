@@ -24,7 +24,7 @@ from starlette.routing import Route
 # %% auto #0
 __all__ = ['IDIOMORPH', 'sse_headers', 'sse_script', 'SSESource', 'ConnectionStatus']
 
-# %% ../nbs/page.ipynb #0329e629
+# %% ../nbs/page.ipynb #fad64da0
 IDIOMORPH = 'https://cdn.jsdelivr.net/npm/idiomorph@0.7.4/dist/idiomorph.min.js'
 
 @cache
@@ -41,8 +41,7 @@ _look = '''
 :where(.sse-status:empty) { display: none }
 :where(.sse-status)::before { content: ""; width: .6em; height: .6em; border-radius: 50%; background: #8a8f98 }
 :where(.sse-live)::before { background: #16a34a }
-:where(.sse-reconnecting)::before { background: #e08a00 }
-:where(.sse-stopped)::before { background: #dc2626 }'''
+:where(.sse-reconnecting)::before { background: #e08a00 }'''
 
 def sse_headers(
     src: str | None = None,  # The address at which `sse_script` serves the script; without, it is written into each page

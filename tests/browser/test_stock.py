@@ -7,10 +7,10 @@ from fasthtml.common import *
 from playwright.sync_api import TimeoutError as TimedOut
 from starlette.responses import Response
 
-from fasthtml_sse import ServerSentEvent, SSEResponse, SSESource, last_event_id, sse, sse_headers, swap
+from fasthtml_sse import ServerSentEvent, SSEResponse, SSESource, last_event_id, sse, sse_headers
 
 from .live import NPM, scripts
-from .pages import Topic, browsing, page_app, route_of, until
+from .pages import Site, Topic, answer_from_npm, page_app, route_of, until
 from .test_page import item, items, until_items
 from .test_tabs import keeping  # noqa: F401, a fixture
 
@@ -19,8 +19,6 @@ RECORD = Script('''
 const said = []
 for (const name of ['htmx:sseOpen', 'htmx:sseError', 'htmx-sse-before-connection', 'htmx-sse-after-connection'])
     addEventListener(name, () => said.push(name.split(/[:-]sse-?/)[1]))''')
-# htmx 4.0.0 lets an AbortError escape when it closes
-CALM = 'addEventListener("unhandledrejection", e => e.reason?.name == "AbortError" && e.preventDefault())'
 HIDE = '''hidden => {
     Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true})
     Object.defineProperty(document, 'visibilityState', {get: () => hidden ? 'hidden' : 'visible', configurable: true})
@@ -54,11 +52,20 @@ def stock_app(topic, build, **attrs):
 
 @contextmanager
 def browse(browser, app, build):
-    with browsing(browser, app, build) as context:
-        extension = (NPM/scripts(build)[1]).read_text()
-        context.add_init_script(CALM)
-        context.route(re.compile('hx-sse|htmx-ext-sse'), lambda route: route.fulfill(content_type='text/javascript', body=extension))
-        yield context
+    "As `browsing` does, with the extension; no page may throw."
+    faults, site, extension = [], Site(app), (NPM/scripts(build)[1]).read_text()
+    site.start()
+    try:
+        with browser.new_context() as context:
+            answer_from_npm(context, build)
+            context.route(re.compile('hx-sse|htmx-ext-sse'), lambda route: route.fulfill(content_type='text/javascript', body=extension))
+            context.set_default_timeout(10_000)
+            context.on('weberror', lambda fault: faults.append(fault.error))
+            context.site = site
+            yield context
+    finally: site.stop()
+    errors = [fault for fault in faults if not fault.name.endswith('AbortError')]  # htmx 4.0.0 lets one escape when it closes
+    assert not errors, f'errors on the page: {errors}'
 
 @contextmanager
 def visit(browser, app, build):
@@ -112,6 +119,23 @@ def test_htmx_2_empties_an_element_without_hx_swap_none(chromium, topic, build):
         topic.publish(item('one'))
         until_items(page, ['one'])
         assert page.locator('#source').text_content() == ('old' if is_4(build) else '')
+
+
+def test_a_named_event_is_swapped_by_htmx_2_and_starts_requests_with_both(chromium, topic, build):
+    app, rt = extended_app(build)
+    route_of(topic, app)
+    @rt('/answer')
+    def get(): return 'answered'
+    @rt('/')
+    def get():
+        trigger = 'price from:#source' if is_4(build) else 'sse:price'
+        kids = P('old', sse_swap='price', id='price'), P(hx_get='/answer', hx_trigger=trigger, hx_swap='innerHTML', id='answer')
+        return (listen(build), *kids) if is_4(build) else Div(*kids, hx_ext='sse', sse_connect='/events', id='source')
+    with visit(chromium, app, build) as page:
+        until(lambda: topic.live == 1)
+        topic.publish('new', event='price')
+        page.wait_for_function('document.getElementById("answer").textContent == "answered"')
+        assert page.locator('#price').text_content() == ('old' if is_4(build) else 'new')
 
 
 # What is lost
@@ -224,17 +248,20 @@ def test_twelve_pages_hang_with_htmx_2(keeping, topic, build):
                 page.wait_for_load_state()  # a page that is left before is not kept
                 page.evaluate('n => { setTimeout(() => location.href = `/?${n}`) }', n)
                 page.wait_for_function('n => location.search == `?${n}`', arg=n)
-        if is_4(build): return go_on()
-        with pytest.raises(TimedOut): go_on()
-        assert topic.live == 6
+        if is_4(build):
+            go_on()
+            until(lambda: topic.live == 1)
+        else:
+            with pytest.raises(TimedOut): go_on()
+            assert topic.live >= 5
 
 
-def test_an_element_that_a_script_removes_listens_on_until_the_next_message(chromium, topic, build):
+def test_an_element_that_a_script_removes_listens_until_the_next_message(chromium, topic, build):
     with visit(chromium, stock_app(topic, build), build) as page:
         until(lambda: topic.live == 1)
         page.evaluate('document.getElementById("source").remove()')
         page.wait_for_timeout(500)
-        assert topic.live == 1
+        if not is_4(build): assert topic.live == 1
         topic.publish('x')
         until(lambda: topic.live == 0)
 
