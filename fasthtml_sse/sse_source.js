@@ -1,9 +1,7 @@
 // <sse-source src="/events"> keeps a page live, <sse-status> says so: https://fasthtml-sse.github.io/fasthtml-sse/page.html
 (() => {
   if (customElements.get('sse-source')) return
-
-  const SLOWEST = 30_000  // ms between attempts, unless told otherwise
-  const PATIENCE = 45_000  // ms until an answer has to begin
+  const SLOWEST = 30_000, PATIENCE = 45_000  // ms between attempts, unless told otherwise; ms until an answer has to begin
 
   // Before, a message could find its target not parsed, or htmx not there
   const ready = new Promise(done => {
@@ -43,8 +41,7 @@
   // Requests `url` again and again, from the last id on, and tells what comes: messages, states, {} for signs of life. Returns its end.
   function request(url, id, tell) {
     let attempt, closed = false, retry = 1000, failures = 0
-    const take = message => closed || tell(message)
-    const expectWithin = makeTimer(() => attempt.abort())
+    const take = message => closed || tell(message), expectWithin = makeTimer(() => attempt.abort())
 
     async function read() {
       expectWithin(PATIENCE)
@@ -99,7 +96,7 @@
     function requestAlone() {
       expectWithin(0)
       endOwn ??= request(url, id, message => {
-        if (leads) channel.postMessage({at: id, id, ...message})
+        if (leads || !id == !message.state) channel.postMessage(leads ? {at: id, id, ...message} : {asks: true})
         pass(message)
       })
     }
@@ -110,7 +107,8 @@
       if (at != id && message.id != id) return message.event ? requestAlone() : expectWithin(300)
       endOwn = endOwn?.()
       if (at == id) pass(message)
-      if (live == undefined) channel.postMessage({asks: true})
+      if (signal.aborted) return
+      if (!live) channel.postMessage({asks: true})
       expectWithin(live == undefined ? 300 : live.patience)
     }
     navigator.locks.request(name, {signal}, () => signal.aborted || new Promise(done => {
@@ -126,13 +124,15 @@
 
   const htmx2 = () => htmx.version.startsWith('2.')
   const swap = (element, text, style) => htmx2()
-    ? htmx.swap(element, text, {swapStyle: style, swapDelay: 0, settleDelay: 0}, {contextElement: element})
+    ? htmx.swap(element, text, {swapStyle: style.split(' ')[0], swapDelay: 0, settleDelay: 0}, {contextElement: element})
     : htmx.swap({text, sourceElement: element, target: element, swap: style})
 
   async function refreshPage() {
-    const answer = await fetch(location.href, {cache: 'no-store'})
-    if (!answer.ok) throw Error(answer.status + ' ' + location.href)
-    await swap(document.body, await answer.text(), htmx2() && !window.Idiomorph ? 'innerHTML' : 'innerMorph')
+    const {href} = location, answer = await fetch(href, {cache: 'no-store'})
+    if (!answer.ok) throw Error(answer.status + ' ' + href)
+    if (answer.redirected) return location.assign(answer.url)
+    const text = await answer.text()
+    if (location.href == href) await swap(document.body, text, htmx2() && !window.Idiomorph ? 'innerHTML' : 'innerMorph')
   }
 
   const OCCASIONS = ['pagehide', 'pageshow', 'online', 'visibilitychange']
@@ -144,7 +144,7 @@
     get state() { return this.#state }
 
     connectedCallback() {
-      this.ended ||= this.getAttribute('state') == 'stopped'  // in a snapshot, as htmx 2 takes them
+      this.ended ||= !this.#state && this.getAttribute('state') == 'stopped'  // in a snapshot, as htmx 2 takes them
       for (const name of OCCASIONS) addEventListener(name, this)
       ready.then(() => this.open())
     }
@@ -154,12 +154,12 @@
         if (this.isConnected) return  // moved
         this.#disconnect()
         for (const name of OCCASIONS) removeEventListener(name, this)
-        document.dispatchEvent(new Event('sse:status'))
+        document.dispatchEvent(new CustomEvent('sse:status', {detail: {}}))
       })
     }
 
     handleEvent({type, persisted}) {
-      const hurries = !type.startsWith('page') && this.#state?.endsWith('connecting')
+      const hurries = !document.hidden && !type.startsWith('page') && this.#state?.endsWith('connecting')
       if (type == 'pagehide' || hurries) this.#disconnect()
       if (type == 'pageshow' && persisted || hurries) this.open()
     }
@@ -167,7 +167,7 @@
     attributeChangedCallback(name, before, value) {
       if (name == 'state' && this.#state && value != this.#state) this.setAttribute(name, this.#state)  // after a morph
       if (name == 'after' && value != null && value != this.#id) this.#id = value
-      else if (name == 'src' && before && value != before) this.#id = ''
+      else if (name == 'src' && before && value != before) this.removeAttribute('after', this.#id = '')
       else return
       if (this.#end) queueMicrotask(() => this.open(), this.#disconnect())
     }
@@ -177,8 +177,8 @@
       if (this.ended || this.#end || !this.isConnected) return
       const url = new URL(this.getAttribute('src'), document.baseURI).href, key = this.getAttribute('shared')
       const connect = key != null && navigator.locks && window.BroadcastChannel ? share : request
-      this.#become({state: 'reconnecting'})
       this.#end = connect(url, this.#id, message => this.#take(message), key)
+      this.#become({state: 'reconnecting'})
     }
 
     close() { this.ended = true; this.open() }
@@ -227,9 +227,10 @@
   const STATES = ['live', 'connecting', 'reconnecting', 'stopped']  // the best first
 
   class SSEStatus extends HTMLElement {
+    #morphs = new MutationObserver(() => this.handleEvent())
     connectedCallback() {
       document.addEventListener('sse:status', this)
-      new MutationObserver(() => this.handleEvent()).observe(this, {attributes: true, childList: true})  // for morphs
+      this.#morphs.observe(this, {attributes: true, childList: true})
       this.handleEvent()
     }
 

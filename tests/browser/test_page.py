@@ -51,7 +51,7 @@ def item(n): return swap.append(Li(n), '#list')
 
 def test_the_script_is_small():
     text = SCRIPT.read_bytes()
-    assert len(text.splitlines()) <= 250 and len(gzip.compress(text, 9)) <= 4000
+    assert len(text.splitlines()) <= 250 and len(gzip.compress(text, 9)) <= 4096
 
 
 def test_messages_events_and_states(browse, topic, build):
@@ -104,7 +104,7 @@ def test_a_message_that_names_no_place_becomes_the_content(browse, topic, build)
     app, rt = page_app(build)
     route_of(topic, app)
     @rt('/')
-    def get(): return SSESource('/events', id='source'), Div(SSESource('/events', id='list', hx_swap='beforeend'))
+    def get(): return SSESource('/events', id='source'), Div(SSESource('/events', id='list', hx_swap='beforeend scroll:bottom'))
     with browse(app, build) as context:
         page = context.new_page()
         page.goto(context.site.url)
@@ -113,6 +113,8 @@ def test_a_message_that_names_no_place_becomes_the_content(browse, topic, build)
         topic.publish('plain & simple')
         topic.publish(Li('two'))
         until_items(page, ['one', 'two'])
+        topic.publish(item('three'))
+        until_items(page, ['one', 'two', 'three', 'three'])  # both sources append it
         assert page.locator('#source').inner_html() == '<li>two</li>'
 
 
@@ -177,6 +179,27 @@ def test_some_answers_stop_the_source(browse, topic, build, status):
         page.evaluate('document.getElementById("source").open()')
         if status == 204: assert len(topic.requests) == 1
         else: until_state(page, 'live')
+
+
+def test_a_source_that_was_denied_may_move_and_try_again(browse, topic, build):
+    topic.answers = [401]
+    with browse(live_app(topic, build), build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'stopped')
+        page.evaluate('document.body.append(source)')
+        page.evaluate('source.open()')
+        until_state(page, 'live')
+
+
+def test_a_listener_may_close_a_source_before_it_asks(browse, topic, build):
+    with browse(live_app(topic, build, Script('addEventListener("sse:status", e => e.target.close?.())')), build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'stopped')
+        topic.publish(item('nobody listens'))
+        page.wait_for_timeout(300)
+        assert items(page) == [] and topic.live == 0
 
 
 def test_a_redirect_to_a_login_page_stops_the_source(browse, topic, build):
@@ -268,6 +291,11 @@ def test_a_browser_that_is_back_does_not_wait(browse, topic, build, occasion):
         until_state(page, 'reconnecting')
         context.site.start()
         until(lambda: context.request.get(context.site.url).ok)
+        hide = 'yes => Object.defineProperty(document, "hidden", {value: yes, configurable: true})'
+        page.evaluate(hide, True)
+        page.evaluate('name => dispatchEvent(new Event(name))', occasion)
+        page.evaluate(hide, False)
+        assert page.locator('#source').get_attribute('state') == 'reconnecting'
         page.evaluate('name => dispatchEvent(new Event(name))', occasion)
         until_state(page, 'live')
         assert topic.requests == [None, '1']
@@ -364,6 +392,22 @@ def test_another_address_is_another_stream(browse, topic, build):
         assert other.requests == [None]
 
 
+def test_a_morph_may_change_the_address_and_keep_the_id(browse, topic, build):
+    other = Topic()
+    around = lambda url: Div(SSESource(url, after='1', id='inner'), id='around')
+    app = live_app(topic, build, around('/first'), headers=sse_headers(morph=True))
+    route_of(Topic(), app, '/first')
+    route_of(other, app, '/other')
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'live', 'inner')
+        until_state(page, 'live')
+        topic.publish(swap.morph(around('/other'), '#around'))
+        until(lambda: other.live == 1)
+        assert other.requests == ['1']
+
+
 def test_boosted_navigation_and_back(browse, topic, build):
     app, rt = page_app(build, bodykw={'hx_boost_inherited' if build.startswith('4.') else 'hx_boost': 'true'})
     route_of(topic, app)
@@ -440,6 +484,25 @@ def test_focus_and_typed_text_survive_twenty_morphs(browse, topic, build, childr
         page.wait_for_function('label.textContent == "20"')
         page.keyboard.type('!')
         assert page.evaluate('[field.same, document.activeElement == field, field.value]') == [True, True, 'type!d0']
+
+
+def test_a_morph_around_a_source_leaves_it_alone(browse, topic, build):
+    inner, around = Topic(), lambda text: Div(P(text), SSESource('/inner', id='inner'), id='around')
+    app = live_app(topic, build, around('old'), headers=sse_headers(morph=True))
+    route_of(inner, app, '/inner')
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        until_state(page, 'live', 'inner')
+        until_state(page, 'live')
+        inner.publish(item('one'))
+        until_items(page, ['one'])
+        topic.publish(swap.morph(around('new'), '#around'))
+        page.wait_for_function('document.querySelector("#around p").textContent == "new"')
+        assert page.locator('#inner').get_attribute('state') == 'live'
+        inner.publish(item('two'))
+        until_items(page, ['one', 'two'])
+        assert inner.requests == [None]
 
 
 def test_a_strict_content_security_policy(browse, topic, build):
@@ -558,6 +621,37 @@ def test_a_listener_can_prevent_the_refresh(browse, build):
         gaps.show('next')
         until_items(page, ['next'])
         assert gaps.pages == 1 and gaps.topic.requests == ['old']
+
+
+@pytest.mark.parametrize('there', ['/two', '/login'])
+def test_a_refresh_does_not_put_a_page_where_another_is(browse, build, there):
+    app, rt = page_app(build, bodykw={'hx_boost_inherited' if build.startswith('4.') else 'hx_boost': 'true'})
+    asked, left, told = [], Event(), Event()
+    @app.get('/events')
+    def events(): return SSEResponse([ServerSentEvent(retry=50), ServerSentEvent('{}', event='gap', id='9')])
+    @rt('/')
+    def get():
+        asked.append(1)
+        if len(asked) > 1:
+            told.set()
+            if there == '/login': return RedirectResponse(there, status_code=303)
+            left.wait(5)
+        return Title('one'), H1('one'), SSESource('/events', after='1', id='source'), A('two', href='/two')
+    @rt('/two')
+    def get(): return Title('two'), H1('two')
+    @rt('/login')
+    def get(): return Title('login'), H1('login')
+    with browse(app, build) as context:
+        page = context.new_page()
+        page.goto(context.site.url)
+        assert told.wait(5)
+        if there == '/two':
+            page.click('text=two')
+            page.wait_for_function('document.querySelector("h1").textContent == "two"')
+            with page.expect_event('requestfinished', lambda request: request.url.endswith('/')): left.set()
+        page.wait_for_url(f'**{there}')
+        page.wait_for_timeout(200)
+        assert page.inner_text('h1') == there[1:]
 
 
 @pytest.mark.parametrize('build', ['2.0.7', '4.0.1'])

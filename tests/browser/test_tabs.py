@@ -153,6 +153,18 @@ def test_a_tab_that_stands_elsewhere_catches_up_by_itself_and_joins(tabs, topic)
     tabs.settle()
     assert topic.requests == ['1', '0']
 
+def test_tabs_that_do_not_say_where_they_stand_share_too(chromium, topic, build):
+    app, rt = page_app(build)
+    route_of(topic, app)
+    @rt('/')
+    def get(): return RECORD, SSESource('/events', shared=True, id='source'), Ul(id='list')
+    with browsing(chromium, app, build) as context:
+        tabs = Tabs(context, topic)
+        tabs.open(TABS)  # the seventh could not even load if the others kept their connections
+        topic.publish(item('one'))
+        tabs.expect('one')
+        assert topic.live == 1
+
 def test_a_leader_that_falls_silent_holds_up_nobody(tabs, topic):
     tabs.open(3)
     tabs.take_leader().evaluate('BroadcastChannel.prototype.postMessage = () => {}')
@@ -196,6 +208,8 @@ def test_keys_keep_users_apart(chromium, topic, build):
             until_state(page, 'live')
         topic.publish('x')
         until(lambda: topic.live == 2)
+        names = page.evaluate('navigator.locks.query().then(({held}) => held.map(lock => lock.name))')
+        assert sorted(names) == [f'sse-source {user} {context.site.url}/events' for user in ('ann', 'bob')]
 
 def test_without_the_means_each_tab_connects_by_itself(chromium, topic, build):
     with browsing(chromium, shared_app(topic, build), build) as context:
