@@ -33,10 +33,7 @@
   }
 
   // Calls `run` in so many ms; never for 0
-  const makeTimer = (run, timer) => ms => {
-    clearTimeout(timer)
-    if (ms) timer = setTimeout(run, ms)
-  }
+  const makeTimer = (run, timer) => ms => { clearTimeout(timer); if (ms) timer = setTimeout(run, ms) }
 
   // Requests `url` again and again, from the last id on, and tells what comes: messages, states, {} for signs of life. Returns its end.
   function request(url, id, tell) {
@@ -169,7 +166,9 @@
       if (name == 'after' && value != null && value != this.#id) this.#id = value
       else if (name == 'src' && before && value != before) this.removeAttribute('after', this.#id = '')
       else return
-      if (this.#end) queueMicrotask(() => this.open(), this.#disconnect())
+      if (!this.#end) return
+      this.#disconnect()
+      queueMicrotask(() => this.open())
     }
 
     open() {
@@ -208,7 +207,7 @@
     }
 
     async #swap(text) {
-      const style = this.getAttribute('hx-swap') ?? (/hx-swap-oob|<hx-partial/.test(text) ? 'none' : 'innerHTML')
+      const style = this.getAttribute('hx-swap') ?? (/<[^>]*hx-swap-oob|<hx-partial/.test(text) ? 'none' : 'innerHTML')
       try { await swap(this, text, style) }
       catch (error) { console.error('sse-source could not swap', text, error) }
     }

@@ -56,7 +56,7 @@ class Site:
 class Topic:
     "Events with ids, and streams of what follows an id."
     def __init__(self):
-        self.events, self.requests, self.live, self.most, self._wakers = [], [], 0, 0, set()
+        self.events, self.requests, self.live, self.most, self.retry, self._cuts, self._wakers = [], [], 0, 0, None, 0, set()
         self.answers: list[int] = []  # statuses of the next requests, before any stream
 
     @property
@@ -64,6 +64,14 @@ class Topic:
 
     def publish(self, value: Any, event: str | None = None) -> None:
         self.events.append(replace(to_event(value, event=event), id=str(len(self.events) + 1)))
+        self._wake()
+
+    def cut(self) -> None:
+        "End the streams that are open now."
+        self._cuts += 1
+        self._wake()
+
+    def _wake(self) -> None:
         for loop, waker in list(self._wakers):
             if not loop.is_closed(): loop.call_soon_threadsafe(waker.set)
 
@@ -74,13 +82,13 @@ class Topic:
         return SSEResponse(lambda: self._follow(at), **settings)
 
     async def _follow(self, at: int) -> AsyncIterator[ServerSentEvent]:
-        waker = asyncio.Event()
+        waker, cuts = asyncio.Event(), self._cuts
         self._wakers.add(key := (asyncio.get_running_loop(), waker))
         self.live += 1
         self.most = max(self.most, self.live)
         try:
-            yield ServerSentEvent(id=str(at))
-            while True:
+            yield ServerSentEvent(id=str(at), retry=self.retry)
+            while self._cuts == cuts:
                 waker.clear()
                 for at in range(at, len(self.events)): yield self.events[at]
                 at = len(self.events)

@@ -1,4 +1,5 @@
 "Many pages and many tabs: no connection is left behind, and a shared one outlives every tab."
+import asyncio
 from functools import partial
 from shutil import which
 
@@ -55,6 +56,29 @@ def test_twelve_pages_leave_one_stream_and_back_restores_a_live_one(keeping, top
         topic.publish(item('news'))
         until_items(page, ['news'])
         assert topic.most <= 2
+
+def test_pages_that_are_left_before_they_are_live_keep_no_request(keeping, build):
+    app, rt = page_app(build)
+    asked, waiting = [], set()
+    @app.get('/slow')
+    async def slow(request):
+        asked.append(request.query_params['page'])
+        waiting.add(key := object())
+        try:
+            while not await request.is_disconnected(): await asyncio.sleep(0.02)
+        finally: waiting.discard(key)
+    @rt('/page/{n}')
+    def get(n: int): return Title(n), SSESource(f'/slow?page={n}')
+    with browsing(keeping, app, build) as context:
+        page = context.new_page()
+        page.goto(f'{context.site.url}/page/0')
+        for n in range(1, 9):
+            until(lambda: str(n - 1) in asked)
+            page.evaluate('n => { setTimeout(() => location.href = `/page/${n}`) }', n)
+            page.wait_for_function('n => document.title == n', arg=str(n))
+        until(lambda: '8' in asked and len(waiting) == 1)
+        assert asked == [str(n) for n in range(9)]
+        page.close()
 
 def test_plain_event_sources_hang_there(keeping, topic):
     "What the test above would not notice if the browser kept no pages."
@@ -164,6 +188,20 @@ def test_tabs_that_do_not_say_where_they_stand_share_too(chromium, topic, build)
         topic.publish(item('one'))
         tabs.expect('one')
         assert topic.live == 1
+
+@pytest.mark.parametrize('end', ['close', 401])
+def test_what_ends_one_ends_all(tabs, topic, end):
+    topic.retry = 50
+    tabs.open(3)
+    if end == 'close': topic.publish('over', event='close')
+    else:
+        topic.answers = [401]
+        topic.cut()
+    for page in tabs.pages: until_state(page, 'stopped')
+    asked = len(topic.requests)
+    tabs.pages[0].wait_for_timeout(1500)  # longer than a tab waits for a leader that is silent
+    assert topic.live == 0 and len(topic.requests) == asked
+    for page in tabs.pages: assert page.locator('#source').get_attribute('state') == 'stopped'
 
 def test_a_leader_that_falls_silent_holds_up_nobody(tabs, topic):
     tabs.open(3)
