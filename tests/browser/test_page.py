@@ -261,6 +261,24 @@ def test_a_lone_retry_is_honoured_and_ids_survive_errors(browse, topic, build):
     assert all(pause >= asked for pause, asked in zip(pauses, (0.1, 0.2, 0.4, 0.1))) and pauses[3] < 0.8  # it starts anew after success
 
 
+def test_attempts_come_ever_slower_and_each_page_at_its_own_time(browse, topic, build):
+    topic.answers = [500] * 9
+    with browse(live_app(topic, build), build) as context:
+        page = context.new_page()
+        page.add_init_script('''window.pauses = []
+            const wait = setTimeout
+            window.setTimeout = (run, ms) => {
+                const isPause = ms >= 1000 && ms < 45_000  // what an attempt has for an answer is longer
+                if (isPause) pauses.push(ms)
+                return wait(run, isPause ? 0 : ms)
+            }''')
+        page.goto(context.site.url)
+        until_state(page, 'live')
+        pauses, least = page.evaluate('pauses'), [1000, 2000, 4000, 8000, 16_000, *[30_000] * 4]
+        assert len(pauses) == 9 and all(1 <= pause / ms < 1.5 for pause, ms in zip(pauses, least))
+        assert len({pause / ms for pause, ms in zip(pauses, least)}) == 9
+
+
 def test_ids_of_any_text_come_back(browse, build):
     seen = []
     app, rt = page_app(build)

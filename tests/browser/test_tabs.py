@@ -184,7 +184,10 @@ def test_tabs_that_do_not_say_where_they_stand_share_too(chromium, topic, build)
     def get(): return RECORD, SSESource('/events', shared=True, id='source'), Ul(id='list')
     with browsing(chromium, app, build) as context:
         tabs = Tabs(context, topic)
-        tabs.open(TABS)  # the seventh could not even load if the others kept their connections
+        tabs.pages = [context.new_page() for _ in range(TABS)]
+        for page in tabs.pages: page.evaluate('url => { setTimeout(() => location.href = url) }', context.site.url)
+        for page in tabs.pages: until_state(page, 'live')  # the seventh could not even load if the others kept their connections
+        tabs.settle()
         topic.publish(item('one'))
         tabs.expect('one')
         assert topic.live == 1
