@@ -164,7 +164,7 @@
     attributeChangedCallback(name, before, value) {
       if (name == 'state' && this.#state && value != this.#state) this.setAttribute(name, this.#state)  // after a morph
       if (name == 'after' && value != null && value != this.#id) this.#id = value
-      else if (name == 'src' && before && value != before) this.removeAttribute('after', this.#id = '')
+      else if (name == 'src' && before && value != before) { this.#id = ''; this.removeAttribute('after') }
       else return
       if (!this.#end) return
       this.#disconnect()
@@ -216,8 +216,8 @@
       const missing = this.#id
       this.#disconnect()
       this.#become({state: 'reconnecting'})
-      const error = await refreshPage().catch(error => error)
-      if (error) return setTimeout(() => this.open(), 5000, console.error(error))  // and be told again
+      try { await refreshPage() }
+      catch (error) { console.error(error); return setTimeout(() => this.open(), 5000) }  // and be told again
       if (this.#id == missing) this.setAttribute('after', id)  // the page does not know better
       this.open()
     }

@@ -10,23 +10,13 @@ from typing import Any
 
 import pytest
 import uvicorn
-from fasthtml.common import FT, Div, FastHTML, Link, Meta, NotStr, Script, fast_app
+from fasthtml.common import FT, Div, FastHTML, Link, Meta, Script, fast_app
+
+import fasthtml_sse
 
 NPM = Path(__file__).parent.parent / 'node_modules'
+MORPH = Path(fasthtml_sse.__file__).parent / 'sse_morph.js'
 BUILDS = ['2.0.7', '2.0.11', '4.0.0', '4.0.1']  # tests/package.json installs each of them as htmx-<version>
-
-
-# htmx 4 morphs by itself. The extension that comes with Idiomorph claims every style as its own, and so breaks `beforeend` and others.
-# Clones, because an <option> that is taken out of its <select> leaves the next one selected
-MORPH = '''
-htmx.defineExtension('morph', {
-    isInlineSwap: style => style == 'outerMorph',
-    handleSwap(style, target, fragment) {
-        const morphStyle = {outerMorph: 'outerHTML', innerMorph: 'innerHTML'}[style]
-        const content = [...fragment.childNodes].map(node => node.cloneNode(true))
-        return morphStyle && Idiomorph.morph(target, content, {morphStyle, ignoreActiveValue: true})
-    }
-})'''
 
 
 def scripts(build: str) -> list[str]:
@@ -41,8 +31,8 @@ def make_app(*content: FT, build: str | None = None) -> FastHTML:
     for file in files:
         if not (NPM / file).exists(): pytest.skip(f'{file} is missing: run `npm ci` in tests/')
     hdrs = [Link(rel='icon', href='data:,'), Meta(name='htmx-config', content='{"metaCharacter": "-"}'), *(Script(src=f'/{file}') for file in files)]
-    if any('idiomorph' in file for file in files): hdrs.append(Script(NotStr(MORPH)))
-    app, rt = fast_app(default_hdrs=False, hdrs=hdrs, bodykw={'hx_ext': 'morph'}, static_path=str(NPM), secret_key='of no use')
+    if any('idiomorph' in file for file in files): hdrs.append(Script(MORPH.read_text(encoding='utf-8')))
+    app, rt = fast_app(default_hdrs=False, hdrs=hdrs, static_path=str(NPM), secret_key='of no use')
     @rt('/')
     def get(): return content
     return app
@@ -53,18 +43,33 @@ def connect(id: str, url: str, **attrs: Any) -> FT:
     return Div(id=id, hx_ext='sse', sse_connect=url, sse_swap='message', hx_sse_connect=url, hx_swap='none', **attrs)
 
 
+class Site:
+    "An app at an address that stays the same while its server stops and starts."
+    def __init__(self, app: FastHTML):
+        self.app = app
+        with socket.create_server(('127.0.0.1', 0)) as sock: self.port = sock.getsockname()[1]
+        self.url = f'http://127.0.0.1:{self.port}'
+
+    def start(self) -> None:
+        self._sock = socket.create_server(('127.0.0.1', self.port))
+        self._server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, ws='none', timeout_graceful_shutdown=5))
+        self._thread = Thread(target=self._server.run, args=([self._sock],), name='uvicorn', daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._sock.close()
+        assert not self._thread.is_alive(), 'uvicorn still runs'
+
+
 @contextmanager
-def serve(app: FastHTML) -> Iterator[str]:
-    "Run `app` in a thread; gives its address."
-    with socket.create_server(('127.0.0.1', 0)) as sock:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws='none', timeout_graceful_shutdown=5))
-        thread = Thread(target=server.run, args=([sock],), name='uvicorn', daemon=True)
-        thread.start()
-        try: yield f'http://127.0.0.1:{sock.getsockname()[1]}/'
-        finally:
-            server.should_exit = True
-            thread.join(10)
-    assert not thread.is_alive(), 'uvicorn still runs'
+def serve(app: FastHTML) -> Iterator[Site]:
+    "Run `app` in a thread."
+    site = Site(app)
+    site.start()
+    try: yield site
+    finally: site.stop()
 
 
 @contextmanager
@@ -76,9 +81,9 @@ def visit(browser: Any, app: FastHTML) -> Iterator[Any]:
         context.on('request', lambda request: requests.append(request))
         context.on('weberror', lambda fault: faults.append(fault))
         page = context.new_page()
-        page.goto(site)
+        page.goto(site.url)
         yield page
-    strangers = [request.url for request in requests if not request.url.startswith(site)]
+    strangers = [request.url for request in requests if not request.url.startswith(site.url)]
     assert not strangers, f'requests that left the test: {strangers}'
     errors = [fault.error for fault in faults if fault.error.name != 'AbortError']  # htmx 4.0.0 lets one escape at hx-sse-close
     assert not errors, f'errors on the page: {errors}'

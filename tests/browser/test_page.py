@@ -12,7 +12,7 @@ import fasthtml_sse
 from fasthtml_sse import ConnectionStatus, ServerSentEvent, SSEResponse, SSESource, sse, sse_headers, sse_script, swap
 
 from .live import NPM
-from .pages import Topic, browsing, page_app, route_of, until
+from .pages import Topic, browsing, page_app, route_of, until, visiting
 
 SCRIPT = Path(fasthtml_sse.__file__).parent/'sse_source.js'
 
@@ -25,6 +25,9 @@ addEventListener('sse:status', e => e.detail && states.push(e.detail.state))''')
 
 @pytest.fixture
 def browse(chromium): return partial(browsing, chromium)
+
+@pytest.fixture
+def visit(chromium): return partial(visiting, chromium)
 
 @pytest.fixture
 def topic(): return Topic()
@@ -54,10 +57,8 @@ def test_the_script_is_small():
     assert len(text.splitlines()) <= 250 and len(gzip.compress(text, 9)) <= 4096
 
 
-def test_messages_events_and_states(browse, topic, build):
-    with browse(live_app(topic, build), build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+def test_messages_events_and_states(visit, topic, build):
+    with visit(live_app(topic, build), build) as page:
         until_state(page, 'live')
         topic.publish(item('one'))
         topic.publish('the data', event='foo')
@@ -70,7 +71,7 @@ def test_messages_events_and_states(browse, topic, build):
         assert topic.requests == [None]
 
 
-def test_a_page_gets_what_came_between_its_rendering_and_its_connecting(browse, topic, build):
+def test_a_page_gets_what_came_between_its_rendering_and_its_connecting(visit, topic, build):
     app, rt = page_app(build)
     route_of(topic, app)
     @rt('/')
@@ -79,20 +80,16 @@ def test_a_page_gets_what_came_between_its_rendering_and_its_connecting(browse, 
         topic.publish(item('in between'))
         return SSESource('/events', after=after), Ul(id='list')
     topic.publish(item('rendered'))
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_items(page, ['in between'])
         assert topic.requests == ['1']
 
 
-def test_content_runs_as_htmx_has_it(browse, topic, build):
+def test_content_runs_as_htmx_has_it(visit, topic, build):
     app = live_app(topic, build, Div(id='spot'), Div(id='answer'))
     @app.get('/answer')
     def answer(): return 'answered'
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'live')
         topic.publish(swap.update([Button('Ask', hx_get='/answer', hx_target='#answer'), Script('document.title = "ran"')], '#spot'))
         page.wait_for_function('document.title == "ran"')
@@ -100,14 +97,12 @@ def test_content_runs_as_htmx_has_it(browse, topic, build):
         page.wait_for_function('document.getElementById("answer").textContent == "answered"')
 
 
-def test_a_message_that_names_no_place_becomes_the_content(browse, topic, build):
+def test_a_message_that_names_no_place_becomes_the_content(visit, topic, build):
     app, rt = page_app(build)
     route_of(topic, app)
     @rt('/')
     def get(): return SSESource('/events', id='source'), Div(SSESource('/events', id='list', hx_swap='beforeend scroll:bottom'))
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until(lambda: topic.live == 2)
         topic.publish(Li('one'))
         topic.publish('plain & simple')
@@ -135,19 +130,17 @@ def test_one_broken_message_costs_neither_the_next_nor_the_connection(browse, to
 
 # Connections
 
-def test_the_server_goes_and_comes_back(browse, topic, build):
-    with browse(live_app(topic, build), build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+def test_the_server_goes_and_comes_back(visit, topic, build):
+    with visit(live_app(topic, build), build) as page:
         until_state(page, 'live')
         topic.publish(item('before'))
         until_items(page, ['before'])
-        context.site.stop()
+        page.context.site.stop()
         until_state(page, 'reconnecting')
         for n in range(20):
             topic.publish(item(n))
             page.wait_for_timeout(250)  # the server is down for five seconds, in which the page tries in vain
-        context.site.start()
+        page.context.site.start()
         page.wait_for_function('document.querySelectorAll("#list > li").length == 21', timeout=30_000)
         topic.publish(item('after'))
         until_items(page, ['before', *map(str, range(20)), 'after'])
@@ -155,11 +148,9 @@ def test_the_server_goes_and_comes_back(browse, topic, build):
         assert topic.requests == [None, '1']
 
 
-def test_a_failed_first_connection_is_tried_again(browse, topic, build):
+def test_a_failed_first_connection_is_tried_again(visit, topic, build):
     topic.answers = [500, 500]
-    with browse(live_app(topic, build), build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(live_app(topic, build), build) as page:
         until_state(page, 'live')
         topic.publish(item('there'))
         until_items(page, ['there'])
@@ -167,11 +158,9 @@ def test_a_failed_first_connection_is_tried_again(browse, topic, build):
 
 
 @pytest.mark.parametrize('status', [204, 401, 403])
-def test_some_answers_stop_the_source(browse, topic, build, status):
+def test_some_answers_stop_the_source(visit, topic, build, status):
     topic.answers = [status]
-    with browse(live_app(topic, build), build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(live_app(topic, build), build) as page:
         until_state(page, 'stopped')
         page.wait_for_timeout(1500)  # another attempt would come after one second
         assert len(topic.requests) == 1 and page.evaluate('states') == ['connecting', 'stopped']
@@ -181,21 +170,17 @@ def test_some_answers_stop_the_source(browse, topic, build, status):
         else: until_state(page, 'live')
 
 
-def test_a_source_that_was_denied_may_move_and_try_again(browse, topic, build):
+def test_a_source_that_was_denied_may_move_and_try_again(visit, topic, build):
     topic.answers = [401]
-    with browse(live_app(topic, build), build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(live_app(topic, build), build) as page:
         until_state(page, 'stopped')
         page.evaluate('document.body.append(source)')
         page.evaluate('source.open()')
         until_state(page, 'live')
 
 
-def test_a_listener_may_close_a_source_before_it_asks(browse, topic, build):
-    with browse(live_app(topic, build, Script('addEventListener("sse:status", e => e.target.close?.())')), build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+def test_a_listener_may_close_a_source_before_it_asks(visit, topic, build):
+    with visit(live_app(topic, build, Script('addEventListener("sse:status", e => e.target.close?.())')), build) as page:
         until_state(page, 'stopped')
         topic.publish(item('nobody listens'))
         page.wait_for_timeout(300)
@@ -203,7 +188,7 @@ def test_a_listener_may_close_a_source_before_it_asks(browse, topic, build):
         assert items(page) == [] and len(topic.requests) <= 1
 
 
-def test_a_redirect_to_a_login_page_stops_the_source(browse, topic, build):
+def test_a_redirect_to_a_login_page_stops_the_source(visit, topic, build):
     app, rt = page_app(build)
     @rt('/login')
     def get(): return 'Who are you?'
@@ -211,14 +196,12 @@ def test_a_redirect_to_a_login_page_stops_the_source(browse, topic, build):
     def get(): topic.requests.append(None); return RedirectResponse('/login', status_code=303)
     @rt('/')
     def get(): return RECORD, SSESource('/events', id='source')
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'stopped')
         assert page.evaluate('said') == [['denied', 'source', None, 200]] and len(topic.requests) == 1
 
 
-def test_close_ends_it_for_good(browse, build):
+def test_close_ends_it_for_good(visit, build):
     runs = []
     app, rt = page_app(build)
     @rt('/job')
@@ -228,9 +211,7 @@ def test_close_ends_it_for_good(browse, build):
         for n in range(3): yield item(n)
     @rt('/')
     def get(): return RECORD, SSESource(job, id='source'), ConnectionStatus(), Ul(id='list')
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'stopped')
         until_items(page, ['0', '1', '2'])
         page.evaluate('document.body.append(document.getElementById("source"))')
@@ -240,7 +221,7 @@ def test_close_ends_it_for_good(browse, build):
         assert page.locator('sse-status').inner_text() == 'Stopped'
 
 
-def test_a_lone_retry_is_honoured_and_ids_survive_errors(browse, topic, build):
+def test_a_lone_retry_is_honoured_and_ids_survive_errors(visit, topic, build):
     app, times = page_app(build)[0], []
     @app.get('/events')
     def events(request):
@@ -253,9 +234,7 @@ def test_a_lone_retry_is_honoured_and_ids_survive_errors(browse, topic, build):
     @app.get('/')
     def page(): return RECORD, SSESource('/events', id='source'), Ul(id='list')
     topic.publish(item('back'))
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_items(page, ['back'])
     assert topic.requests[:5] == [None, *'8888']
     pauses = [later - earlier for earlier, later in zip(times, times[1:])]
@@ -280,7 +259,7 @@ def test_attempts_come_ever_slower_and_each_page_at_its_own_time(browse, topic, 
         assert len({pause / ms for pause, ms in zip(pauses, least)}) == 9
 
 
-def test_ids_of_any_text_come_back(browse, build):
+def test_ids_of_any_text_come_back(visit, build):
     seen = []
     app, rt = page_app(build)
     @app.get('/events')
@@ -289,19 +268,15 @@ def test_ids_of_any_text_come_back(browse, build):
         return SSEResponse([ServerSentEvent(retry=20), ServerSentEvent('x', id='naïve 日本 🎉'), ServerSentEvent('x', event='close') if len(seen) > 1 else None])
     @rt('/')
     def get(): return SSESource('/events', id='source')
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'stopped')
     assert seen == [None, 'naïve 日本 🎉']
 
 
 @pytest.mark.parametrize('occasion', ['online', 'visibilitychange'])
-def test_a_browser_that_is_back_does_not_wait(browse, topic, build, occasion):
+def test_a_browser_that_is_back_does_not_wait(visit, topic, build, occasion):
     topic.retry = 60_000
-    with browse(live_app(topic, build), build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(live_app(topic, build), build) as page:
         until_state(page, 'live')
         page.evaluate('name => dispatchEvent(new Event(name))', occasion)
         topic.publish(item('still the same'))
@@ -319,7 +294,7 @@ def test_a_browser_that_is_back_does_not_wait(browse, topic, build, occasion):
         assert topic.requests == [None, '1']
 
 
-def test_a_silent_connection_is_taken_for_dead(browse, topic, build):
+def test_a_silent_connection_is_taken_for_dead(visit, topic, build):
     app, rt = page_app(build)
     hung = Event()
     @app.get('/events')
@@ -335,9 +310,7 @@ def test_a_silent_connection_is_taken_for_dead(browse, topic, build):
     @rt('/')
     def get(): return RECORD, SSESource('/events', id='source'), Ul(id='list')
     topic.publish(item('alive'))
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_items(page, ['alive'])
         page.wait_for_timeout(1500)  # heartbeats keep a quiet one alive
         assert topic.requests == [None, '0', '0'] and hung.is_set()  # the third is noted by the topic itself
@@ -347,15 +320,13 @@ def test_a_silent_connection_is_taken_for_dead(browse, topic, build):
 # Leaving
 
 @pytest.mark.parametrize('how', ['htmx', 'element', 'parent', 'oob'])
-def test_removal_closes_the_connection_at_once(browse, topic, build, how):
+def test_removal_closes_the_connection_at_once(visit, topic, build, how):
     app = live_app(topic, build, Div(SSESource('/inner', id='inner'), id='parent'), Button('Away', hx_get='/away', hx_target='#parent'))
     inner = Topic()
     route_of(inner, app, '/inner')
     @app.get('/away')
     def away(): return 'gone'
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'live', 'inner')
         until_state(page, 'live')
         if how == 'htmx': page.click('text=Away')
@@ -368,14 +339,12 @@ def test_removal_closes_the_connection_at_once(browse, topic, build, how):
 
 
 @pytest.mark.parametrize('shared', [False, True])
-def test_what_is_removed_leaves_nothing_behind(browse, topic, build, shared):
-    with browse(live_app(topic, build, shared=shared), build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+def test_what_is_removed_leaves_nothing_behind(visit, topic, build, shared):
+    with visit(live_app(topic, build, shared=shared), build) as page:
         until_state(page, 'live')
         page.evaluate('window.gone = new WeakRef(document.getElementById("source")); gone.deref().remove()')
         until(lambda: topic.live == 0, 0.2)
-        session = context.new_cdp_session(page)
+        session = page.context.new_cdp_session(page)
         def collected():
             session.send('HeapProfiler.collectGarbage')
             return page.evaluate('!gone.deref()')
@@ -383,10 +352,8 @@ def test_what_is_removed_leaves_nothing_behind(browse, topic, build, shared):
         assert not page.evaluate('navigator.locks.query().then(({held, pending}) => held.length + pending.length)')
 
 
-def test_moving_keeps_the_connection(browse, topic, build):
-    with browse(live_app(topic, build, Div(id='other')), build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+def test_moving_keeps_the_connection(visit, topic, build):
+    with visit(live_app(topic, build, Div(id='other')), build) as page:
         until_state(page, 'live')
         page.evaluate('document.getElementById("other").append(document.getElementById("source"))')
         topic.publish(item('one'))
@@ -394,12 +361,10 @@ def test_moving_keeps_the_connection(browse, topic, build):
         assert topic.requests == [None]
 
 
-def test_another_address_is_another_stream(browse, topic, build):
+def test_another_address_is_another_stream(visit, topic, build):
     other, app = Topic(), live_app(topic, build)
     route_of(other, app, '/other')
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'live')
         topic.publish(item('one'))
         until_items(page, ['one'])
@@ -410,15 +375,13 @@ def test_another_address_is_another_stream(browse, topic, build):
         assert other.requests == [None]
 
 
-def test_a_morph_may_change_the_address_and_keep_the_id(browse, topic, build):
+def test_a_morph_may_change_the_address_and_keep_the_id(visit, topic, build):
     other = Topic()
     around = lambda url: Div(SSESource(url, after='1', id='inner'), id='around')
     app = live_app(topic, build, around('/first'), headers=sse_headers(morph=True))
     route_of(Topic(), app, '/first')
     route_of(other, app, '/other')
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'live', 'inner')
         until_state(page, 'live')
         topic.publish(swap.morph(around('/other'), '#around'))
@@ -426,7 +389,7 @@ def test_a_morph_may_change_the_address_and_keep_the_id(browse, topic, build):
         assert other.requests == ['1']
 
 
-def test_boosted_navigation_and_back(browse, topic, build):
+def test_boosted_navigation_and_back(visit, topic, build):
     app, rt = page_app(build, bodykw={'hx_boost_inherited' if build.startswith('4.') else 'hx_boost': 'true'})
     route_of(topic, app)
     def frame(name): return Title(name), H1(name), SSESource('/events', after=topic.last_id, id='source'), Ul(id='list'), A('forward', href='/two'), A('away', href='/none')
@@ -436,9 +399,7 @@ def test_boosted_navigation_and_back(browse, topic, build):
     def get(): return frame('two')
     @rt('/none')
     def get(): return Title('none'), H1('none')
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'live')
         page.evaluate('window.same = true')
         page.click('text=forward')
@@ -460,7 +421,7 @@ def test_boosted_navigation_and_back(browse, topic, build):
 
 
 @pytest.mark.parametrize('build', ['2.0.7', '2.0.11'])
-def test_what_has_ended_stays_so_in_a_snapshot(browse, build):
+def test_what_has_ended_stays_so_in_a_snapshot(visit, build):
     runs = []
     app, rt = page_app(build, bodykw={'hx_boost': 'true'})
     @rt('/job')
@@ -472,9 +433,7 @@ def test_what_has_ended_stays_so_in_a_snapshot(browse, build):
     def get(): return Title('job'), SSESource(job, id='source'), Ul(id='list'), A('away', href='/none')
     @rt('/none')
     def get(): return Title('none'), H1('none')
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'stopped')
         page.click('text=away')
         page.wait_for_selector('h1')
@@ -487,12 +446,10 @@ def test_what_has_ended_stays_so_in_a_snapshot(browse, build):
 # What the page shows
 
 @pytest.mark.parametrize('children', [False, True])
-def test_focus_and_typed_text_survive_twenty_morphs(browse, topic, build, children):
+def test_focus_and_typed_text_survive_twenty_morphs(visit, topic, build, children):
     form = lambda n: Div(Label(n, id='label'), Input(id='field', value=n), id='form')
     app = live_app(topic, build, form(0), headers=sse_headers(morph=True))
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'live')
         page.focus('#field')
         page.evaluate('field.same = true')
@@ -504,13 +461,11 @@ def test_focus_and_typed_text_survive_twenty_morphs(browse, topic, build, childr
         assert page.evaluate('[field.same, document.activeElement == field, field.value]') == [True, True, 'type!d0']
 
 
-def test_a_morph_around_a_source_leaves_it_alone(browse, topic, build):
+def test_a_morph_around_a_source_leaves_it_alone(visit, topic, build):
     inner, around = Topic(), lambda text: Div(P(text), SSESource('/inner', id='inner'), id='around')
     app = live_app(topic, build, around('old'), headers=sse_headers(morph=True))
     route_of(inner, app, '/inner')
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         until_state(page, 'live', 'inner')
         until_state(page, 'live')
         inner.publish(item('one'))
@@ -547,7 +502,7 @@ def test_a_strict_content_security_policy(browse, topic, build):
         assert answer.headers['cache-control'] == 'public, max-age=31536000, immutable'
 
 
-def test_the_status_is_that_of_the_worst_source_or_of_the_one_named(browse, topic, build):
+def test_the_status_is_that_of_the_worst_source_or_of_the_one_named(visit, topic, build):
     dead, app = Topic(), page_app(build)[0]
     dead.answers = [500] * 100
     route_of(topic, app)
@@ -556,9 +511,7 @@ def test_the_status_is_that_of_the_worst_source_or_of_the_one_named(browse, topi
     def page():
         return (SSESource('/events', id='source'), SSESource('/dead', id='dead'), ConnectionStatus(id='worst', connecting='Un moment'),
             ConnectionStatus(of='source', id='good'), ConnectionStatus(of='#dead', id='bad', cls='mine'), ConnectionStatus(of='nobody', id='none'))
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         words = lambda: page.evaluate('[...document.querySelectorAll("sse-status")].map(e => e.textContent)')
         until(lambda: words() == ['Un moment', 'Live', 'Connecting', ''])
         assert page.locator('#bad').get_attribute('class') == 'sse-status mine sse-connecting'
@@ -603,12 +556,10 @@ class Gaps:
 
 
 @pytest.mark.parametrize('morph', [False, True])
-def test_a_gap_refreshes_the_page_and_nothing_is_lost_or_twice(browse, build, morph):
+def test_a_gap_refreshes_the_page_and_nothing_is_lost_or_twice(visit, build, morph):
     gaps = Gaps(build, morph=morph)
     gaps.show('missed')
-    with browse(gaps.app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(gaps.app, build) as page:
         page.fill('#field', 'typed')
         page.wait_for_function('document.title == "2"')
         until_state(page, 'live')
@@ -619,11 +570,9 @@ def test_a_gap_refreshes_the_page_and_nothing_is_lost_or_twice(browse, build, mo
         assert page.locator('sse-status').inner_text() == 'Live'
 
 
-def test_a_page_that_does_not_say_where_it_stands_goes_on_after_the_gap(browse, build):
+def test_a_page_that_does_not_say_where_it_stands_goes_on_after_the_gap(visit, build):
     gaps = Gaps(build, says_where=False, morph=True)
-    with browse(gaps.app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(gaps.app, build) as page:
         page.wait_for_function('document.title == "2"')
         page.wait_for_function('document.querySelectorAll("li").length == 2')
         assert gaps.topic.requests == ['old', '0'] and items(page) == ['while rendering'] * 2  # nothing is lost, but this is twice
@@ -642,7 +591,7 @@ def test_a_listener_can_prevent_the_refresh(browse, build):
 
 
 @pytest.mark.parametrize('there', ['/two', '/login'])
-def test_a_refresh_does_not_put_a_page_where_another_is(browse, build, there):
+def test_a_refresh_does_not_put_a_page_where_another_is(visit, build, there):
     app, rt = page_app(build, bodykw={'hx_boost_inherited' if build.startswith('4.') else 'hx_boost': 'true'})
     asked, left, told = [], Event(), Event()
     @app.get('/events')
@@ -659,9 +608,7 @@ def test_a_refresh_does_not_put_a_page_where_another_is(browse, build, there):
     def get(): return Title('two'), H1('two')
     @rt('/login')
     def get(): return Title('login'), H1('login')
-    with browse(app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(app, build) as page:
         assert told.wait(5)
         if there == '/two':
             page.click('text=two')
@@ -673,13 +620,11 @@ def test_a_refresh_does_not_put_a_page_where_another_is(browse, build, there):
 
 
 @pytest.mark.parametrize('build', ['2.0.7', '4.0.1'])
-def test_a_refresh_that_fails_is_tried_again(browse, build):
+def test_a_refresh_that_fails_is_tried_again(visit, build):
     gaps = Gaps(build)
     gaps.failures = 1
     gaps.show('missed')
-    with browse(gaps.app, build) as context:
-        page = context.new_page()
-        page.goto(context.site.url)
+    with visit(gaps.app, build) as page:
         page.wait_for_function('document.title == "3"', timeout=20_000)
         until_state(page, 'live')
         until_items(page, ['missed', 'while rendering'])
