@@ -1,6 +1,8 @@
 "Live FastHTML pages over server-sent events: `from fasthtml_sse import *`."
 __version__ = "0.1.0"
 
+from .broadcast.channel import Channel, ChannelStats, Subscription
+from .broadcast.log import Entry, Gap, LogError, MemoryLog
 from .core import swap
 from .core.event import EventParser, Frame, ServerSentEvent, to_event
 from .core.hub import end_streams
@@ -8,5 +10,6 @@ from .core.response import SSEResponse, last_event_id
 from .core.streaming import OOBStreamBuilder, SSEStream, StreamConfig, sse
 from .page import ConnectionStatus, SSESource, sse_headers, sse_script
 
-__all__ = ['ConnectionStatus', 'EventParser', 'Frame', 'OOBStreamBuilder', 'SSEResponse', 'SSESource', 'SSEStream', 'ServerSentEvent',
-           'StreamConfig', 'end_streams', 'last_event_id', 'sse', 'sse_headers', 'sse_script', 'swap', 'to_event']
+__all__ = ['Channel', 'ChannelStats', 'ConnectionStatus', 'Entry', 'EventParser', 'Frame', 'Gap', 'LogError', 'MemoryLog',
+           'OOBStreamBuilder', 'SSEResponse', 'SSESource', 'SSEStream', 'ServerSentEvent', 'StreamConfig', 'Subscription', 'end_streams',
+           'last_event_id', 'sse', 'sse_headers', 'sse_script', 'swap', 'to_event']

@@ -9,7 +9,8 @@ import fasthtml_sse
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
-LAYERS = ['core.event', 'core.swap', 'core.source', 'core.hub', 'core.response', 'core.streaming', 'page', 'testing']
+LAYERS = ['core.event', 'core.swap', 'core.source', 'core.hub', 'core.response', 'core.streaming', 'broadcast.log',
+    'broadcast.channel', 'page', 'testing']
 
 
 def imports(module):
@@ -20,7 +21,7 @@ def imports(module):
         if isinstance(node, ast.ImportFrom):
             base = package[:len(package) + 1 - node.level] if node.level else []
             full = '.'.join(base + ([node.module] if node.module else []))
-            if full.startswith('fasthtml_sse'): yield from (f'{full}.{a.name}' for a in node.names) if node.module is None or full.endswith('.core') else [full]
+            if full.startswith('fasthtml_sse'): yield from (f'{full}.{a.name}' for a in node.names) if node.module is None or full.endswith(('.core', '.broadcast')) else [full]
         elif isinstance(node, ast.Import): yield from (a.name for a in node.names if a.name.startswith('fasthtml_sse'))
 
 

@@ -76,11 +76,19 @@ class Heartbeats:
         if _due(connection) <= time: connection.beat()
         self.add(connection)
 
-# %% ../../nbs/core/hub.ipynb #cfd16ad0
+# %% ../../nbs/core/hub.ipynb #d2fbc242
 class UvicornServer:
     "What shows of uvicorn, also where gunicorn runs it."
     main = 'uvicorn.server', '_serve'
     def __init__(self, frame: FrameType): self._server = frame.f_locals['self']
+
+    @property
+    def workers(self) -> int:
+        "How many processes serve the app, this one among them."
+        config = self._server.config
+        gunicorn = getattr(getattr(config.callback_notify, '__self__', None), 'cfg', None)
+        if gunicorn: return gunicorn.workers
+        return 1 if config.should_reload else config.workers
 
     def listeners(self) -> Iterable[Any]:
         "Its listening sockets, as asyncio's servers; none before it has started."
@@ -96,6 +104,11 @@ class HypercornServer:
     "What shows of hypercorn on asyncio and uvloop."
     main = 'hypercorn.asyncio.run', 'worker_serve'
     def __init__(self, frame: FrameType): self._frame = frame
+
+    @property
+    def workers(self) -> int:
+        "How many processes serve the app, this one among them."
+        return self._frame.f_locals['config'].workers
 
     def listeners(self) -> Iterable[Any]:
         "Its listening sockets, as asyncio's servers; none before it has started."

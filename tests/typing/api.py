@@ -6,7 +6,7 @@ from fastcore.xml import FT  # type: ignore[import-untyped]
 from fasthtml.common import Div, Li, Request, fast_app  # type: ignore[import-untyped]
 from starlette.responses import Response
 
-from fasthtml_sse import (EventParser, Frame, OOBStreamBuilder, SSEResponse, SSEStream, ServerSentEvent, StreamConfig,
+from fasthtml_sse import (Channel, ChannelStats, Entry, Gap, LogError, MemoryLog, Subscription, EventParser, Frame, OOBStreamBuilder, SSEResponse, SSEStream, ServerSentEvent, StreamConfig,
     end_streams, last_event_id, sse, swap, to_event, ConnectionStatus, SSESource, sse_headers, sse_script)
 from fasthtml_sse.core.streaming import OOBStreamBuilder as Builder, SSEStream as Stream, StreamConfig as Config
 from fasthtml_sse.testing import Stream as OpenStream, open_stream
@@ -87,3 +87,25 @@ sse_script(page_app, path='/sse_source.js')
 assert_type(SSESource('/events', after='7', shared=True, id='events', hx_swap='beforeend'), FT)
 assert_type(SSESource(numbers, shared='user 7'), FT)
 assert_type(ConnectionStatus(of='events', live='Verbunden'), FT)
+
+
+# Channels
+channel = Channel(MemoryLog(maxlen=100))
+
+async def broadcast() -> None:
+    assert_type(await channel.publish(Li('x'), 'room', event='note'), str)
+    try: assert_type(channel.publish_sync({'n': 1}, topic='room'), str)
+    except LogError: pass
+    assert_type(await channel.tail(), str)
+    subscription = channel.subscribe('room', after='id')
+    assert_type(subscription, Subscription)
+    async with subscription:
+        async for item in subscription:
+            assert_type(item, Entry | Gap)
+            if isinstance(item, Entry): assert_type((item.id, item.topic, item.frame), tuple[str, str, Frame])
+            else: assert_type((item.after, item.id), tuple[str, str])
+    assert_type(channel.response('a', 'b', snapshot=lambda: Div('all'), heartbeat_interval=None, send_timeout=5), SSEResponse)
+    stats = channel.stats()
+    assert_type(stats, ChannelStats)
+    assert_type((stats.readers, stats.lag, stats.last_id, stats.error), tuple[int, int, str | None, str | None])
+    await channel.aclose()
