@@ -229,7 +229,7 @@ class Feed:
         if not task.cancelled() and task.exception(): self.error, self.ended = task.exception(), True
         self.wake()
 
-# %% ../../nbs/broadcast/channel.ipynb #0e5dd2c1
+# %% ../../nbs/broadcast/channel.ipynb #02502b08
 @dataclass(frozen=True)
 class ChannelStats:
     "How a channel is doing, in this process."
@@ -286,9 +286,9 @@ class Channel:
 
     def stats(self) -> ChannelStats:
         "How the channel is doing, in this process."
-        end = self.log.end
-        lag = max((reader.lag() for reader in list(self._readers)), default=0)
-        return ChannelStats(len(self._readers), lag, None if end is None else self.log.id(end), self.log.error)
+        end, readers = self.log.end, [reader for reader in list(self._readers) if not reader.ended]
+        lag = max((reader.lag() for reader in readers), default=0)
+        return ChannelStats(len(readers), lag, None if end is None else self.log.id(end), self.log.error)
 
     async def aclose(self) -> None:
         "End all that read, and close the log. Publishing raises `LogError` from now on."

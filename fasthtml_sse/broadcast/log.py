@@ -24,7 +24,7 @@ from ..core.source import LIMIT, TURN, log
 
 # %% auto #0
 __all__ = ['SHARED', 'IN_ALL', 'Entry', 'Gap', 'LogError', 'Batch', 'fill', 'Reader', 'Audience', 'topics_of', 'check_count',
-           'Topic', 'History', 'MemoryLog']
+           'Topic', 'beyond', 'History', 'MemoryLog']
 
 # %% ../../nbs/broadcast/log.ipynb #08147d2f
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def topics_of(reader: Reader) -> frozenset[str] | tuple[None]:
     "Its topics, where all of them are called `None`."
     return (None,) if reader.topics is None else reader.topics
 
-# %% ../../nbs/broadcast/log.ipynb #57b45abe
+# %% ../../nbs/broadcast/log.ipynb #028d46f2
 IN_ALL = 10  # times as many events as of one topic may be kept of all
 
 def check_count(name: str, value: Any) -> None:
@@ -131,6 +131,10 @@ class Topic:
     def __init__(self, trimmed: int):
         self.positions: deque[int] = deque()
         self.trimmed, self.readers = trimmed, 0  # up to where events are gone; how many wait for more
+
+def beyond(positions: deque[int], position: int) -> Iterator[int]:
+    "Those of the sorted `positions` that are greater."
+    return (positions[i] for i in range(bisect_right(positions, position), len(positions)))
 
 class History:
     "Events by their positions, the last `maxlen` of each topic. Nothing is known of those up to `start`."
@@ -181,8 +185,8 @@ class History:
     def after(self, topics: frozenset[str] | None, position: int) -> Iterator[tuple[int, Entry]]:
         "What follows `position` on `topics`, in order."
         found = [self._sequence] if topics is None else [self._topics[name].positions for name in topics if name in self._topics]
-        tails = ((positions[i] for i in range(bisect_right(positions, position), len(positions))) for positions in found)
-        return ((p, self._entries[p]) for p in merge(*tails) if p in self._entries)
+        later = merge(*(beyond(positions, position) for positions in found))
+        return ((p, self._entries[p]) for p in later if p in self._entries)
 
 # %% ../../nbs/broadcast/log.ipynb #1552d3d8
 class MemoryLog:
