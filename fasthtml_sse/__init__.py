@@ -3,6 +3,8 @@ __version__ = "0.1.0"
 
 from .broadcast.channel import Channel, ChannelStats, Subscription
 from .broadcast.log import Entry, Gap, LogError, MemoryLog
+from .broadcast.redis import RedisLog
+from .broadcast.sqlite import SQLiteLog
 from .core import swap
 from .core.event import EventParser, Frame, ServerSentEvent, to_event
 from .core.hub import end_streams
@@ -11,5 +13,5 @@ from .core.streaming import OOBStreamBuilder, SSEStream, StreamConfig, sse
 from .page import ConnectionStatus, SSESource, sse_headers, sse_script
 
 __all__ = ['Channel', 'ChannelStats', 'ConnectionStatus', 'Entry', 'EventParser', 'Frame', 'Gap', 'LogError', 'MemoryLog',
-           'OOBStreamBuilder', 'SSEResponse', 'SSESource', 'SSEStream', 'ServerSentEvent', 'StreamConfig', 'Subscription', 'end_streams',
-           'last_event_id', 'sse', 'sse_headers', 'sse_script', 'swap', 'to_event']
+           'OOBStreamBuilder', 'RedisLog', 'SQLiteLog', 'SSEResponse', 'SSESource', 'SSEStream', 'ServerSentEvent', 'StreamConfig',
+           'Subscription', 'end_streams', 'last_event_id', 'sse', 'sse_headers', 'sse_script', 'swap', 'to_event']

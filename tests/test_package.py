@@ -9,8 +9,8 @@ import fasthtml_sse
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
-LAYERS = ['core.event', 'core.swap', 'core.source', 'core.hub', 'core.response', 'core.streaming', 'broadcast.log',
-    'broadcast.channel', 'page', 'testing']
+LAYERS = ['core.event', 'core.swap', 'core.source', 'core.hub', 'core.response', 'core.streaming', 'broadcast.log', 'broadcast.store',
+    'broadcast.sqlite', 'broadcast.redis', 'broadcast.channel', 'page', 'testing']
 
 
 def imports(module):

@@ -44,7 +44,7 @@ def _checked(frame: Frame) -> Frame:
         raise ValueError(f'the frame must hold exactly one event, whole and without an id: {bytes(frame)!r:.80}')
     return frame
 
-# %% ../../nbs/broadcast/channel.ipynb #d3006449
+# %% ../../nbs/broadcast/channel.ipynb #558a3bf5
 def check_topics(topics: tuple[Any, ...]) -> frozenset[str] | None:
     "A reader's `topics`; `None` for all of them. Raises `TypeError` for what is no str."
     for topic in topics:
@@ -58,6 +58,7 @@ class Subscription:
         self._log, self._after, self._position = log, after, None
         self._found: deque[Entry | Gap] = deque()
         self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+        log.start()
         if log.end is not None: self._begin()
 
     def __aiter__(self) -> Self: return self
@@ -115,7 +116,7 @@ class Subscription:
 
     async def __aexit__(self, *error: object) -> None: self.stop()
 
-# %% ../../nbs/broadcast/channel.ipynb #fbf7a48a
+# %% ../../nbs/broadcast/channel.ipynb #32e77cb8
 UNTOLD = '.untold'
 
 def position_frame(id: str) -> bytes:
@@ -139,6 +140,7 @@ class Feed:
     def on_ready(self, callback: Callable[[bool], None]) -> None:
         "Start; `callback(in_task)` is called when there is something to take."
         self._notify, self._loop = callback, asyncio.get_running_loop()
+        self._log.start()
         self._log.add(self)
         if self._log.end is None: self._work(self._start())
         elif not self.ended: self._begin()

@@ -6,7 +6,7 @@ from fastcore.xml import FT  # type: ignore[import-untyped]
 from fasthtml.common import Div, Li, Request, fast_app  # type: ignore[import-untyped]
 from starlette.responses import Response
 
-from fasthtml_sse import (Channel, ChannelStats, Entry, Gap, LogError, MemoryLog, Subscription, EventParser, Frame, OOBStreamBuilder, SSEResponse, SSEStream, ServerSentEvent, StreamConfig,
+from fasthtml_sse import (Channel, ChannelStats, Entry, Gap, LogError, MemoryLog, RedisLog, SQLiteLog, Subscription, EventParser, Frame, OOBStreamBuilder, SSEResponse, SSEStream, ServerSentEvent, StreamConfig,
     end_streams, last_event_id, sse, swap, to_event, ConnectionStatus, SSESource, sse_headers, sse_script)
 from fasthtml_sse.core.streaming import OOBStreamBuilder as Builder, SSEStream as Stream, StreamConfig as Config
 from fasthtml_sse.testing import Stream as OpenStream, open_stream
@@ -91,6 +91,7 @@ assert_type(ConnectionStatus(of='events', live='Verbunden'), FT)
 
 # Channels
 channel = Channel(MemoryLog(maxlen=100))
+others = Channel(), Channel(SQLiteLog('events.db', maxlen=100, max_age=60)), Channel(RedisLog('redis://localhost', maxlen=100, name='app'))
 
 async def broadcast() -> None:
     assert_type(await channel.publish(Li('x'), 'room', event='note'), str)
