@@ -6,14 +6,14 @@ from fasthtml.common import *
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from . import board, clock, deploy, tabs
+from . import board, chat, clock, deploy, plan, script, tabs
 from .layout import frame, headers, npm
 
 app, rt = fast_app(
     default_hdrs=False, hdrs=headers, canonical=False, secret_key=token_hex(), static_path=Path(__file__).parent/'static',
     routes=[Mount('/npm', StaticFiles(directory=npm, check_dir=False))], htmlkw=dict(lang='en'))
 
-for example in (clock, deploy, board, tabs): example.rt.to_app(app)
+for example in (clock, deploy, board, chat, plan, tabs, script): example.rt.to_app(app)
 
 def card(page, title, text, *picture):
     "A card that leads to `page`."
@@ -32,6 +32,12 @@ def index():
                 line('done', 'Fetch the source'), line('done', 'Install packages'), line('running', 'Run the tests'), Hr()),
            card(board.index, 'Arrivals', 'A table whose rows come, change and go, several changes to an event.',
                 line('', '10:09', 'Trieste', '4'), line('', '10:11', 'Utrecht', '7'), line('', '10:14', 'Malmö', '2')),
+           card(chat.index, 'Chat', 'Rooms, a history, and counts that go up when something is said elsewhere.',
+                line('said', 'Is there any cake?'), line('said', 'There was.'), line('said', 'I see.')),
+           card(plan.index, 'Plan', 'Cards that everyone moves. Who comes late gets all of it first.',
+                Div(*[Ul(Li()) for _ in range(3)], cls='stages')),
            card(tabs.index, 'Tabs', 'One connection for all tabs of a browser, whichever of them is closed.',
                 Strong('1'), Div(cls='wire'), Ol(Li('Tab 1'), Li('Tab 2', cls='holder'), Li('Tab 3'), cls='tabs')),
+           card(script.index, 'Script', 'Lines that another process publishes: a log in a file, which outlives the server.',
+                Code('$ python -m examples.script "Hello"'), line('', '10:08:42', 'Hello')),
            cls='cards'))

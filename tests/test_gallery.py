@@ -1,15 +1,21 @@
 "The gallery: every page has its parts, every stream does what its page says, and `python -m examples` serves and stops."
-import os, re, signal, socket, subprocess, sys
+import os, re, shutil, signal, socket, subprocess, sys
+from collections import deque
+from html import escape, unescape
 from http.client import HTTPConnection
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from fasthtml.common import Client, to_xml
 
-from examples import board, clock, deploy, layout, tabs
+from examples import board, chat, clock, deploy, layout, plan, script, tabs
 from examples.gallery import app
+from fasthtml_sse import Channel, MemoryLog, SQLiteLog
 from fasthtml_sse.testing import open_stream
+from tests.browser.conftest import FLAGS
+from tests.browser.live import serve
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,13 +28,15 @@ def page(path, **headers):
 
 def test_the_index_leads_to_every_example():
     home = page('/')
-    for example in (clock, deploy, board, tabs): assert f'href="{example.index}"' in home
+    for example in (clock, deploy, board, chat, plan, tabs, script): assert f'href="{example.index}"' in home
 
 
 @pytest.mark.parametrize('path, parts', [
     ('/clock/', ('id="clock"', 'role="timer"', '<sse-source src="/clock/ticks"')),
     ('/deploy/', ('hx-post="/deploy/start"', '<progress', 'role="status"')),
     ('/board/', ('<caption', 'id="trains"', 'aria-live="polite"', '<sse-source src="/board/changes"')),
+    ('/chat/', ('id="messages"', 'role="log"', 'hx-post="/chat/send?room=Lobby"', '<sse-source src="/chat/events?room=Lobby"', 'aria-current="page"')),
+    ('/plan/', ('id="stage-1"', 'aria-labelledby="name-3"', '<sse-source src="/plan/changes"')),
     ('/tabs/', ('id="streams"', 'id="notes"', 'src="/tabs.js"', '<sse-source src="/tabs/events"', 'shared'))])
 def test_an_example_has_its_parts_and_its_code(path, parts):
     html = page(path)
@@ -123,10 +131,131 @@ def test_a_day_of_arrivals_stays_in_bounds_and_changes_only_what_is_there():
                     ('outerHTML', 'train'), ('delete', 'train'), ('delete', 'arrived')}
 
 
+def position(html): return re.search('<sse-source [^>]*after="(.*?)"', html)[1]
+
+
 @pytest.fixture
-def log(monkeypatch):
-    monkeypatch.setattr(tabs, 'log', tabs.Log())
-    return tabs.log
+def rooms(monkeypatch):
+    "The history of rooms in which nothing but the welcome was said."
+    monkeypatch.setattr(chat, 'chat', Channel())
+    monkeypatch.setattr(chat, 'history', {room: deque([chat.Message('Host', 'Welcome')], maxlen=chat.KEPT) for room in chat.Room})
+    return chat.history
+
+
+def messages(html): return re.findall('</time> *<p>(.*?)</p>', html)
+
+
+def marks(html):
+    "How much is new in the other rooms, as a page begins."
+    return {room: marks.count('<i>') for room, marks in re.findall(r'<span id="new-(\w+)"[^>]*>(.*?)</span>', html)}
+
+
+async def say(text, room='Lobby', name='Ann'): await chat.send({}, chat.Room(room), name, text)
+
+
+@pytest.mark.anyio
+async def test_a_message_comes_by_history_or_by_stream_and_never_by_both(rooms):
+    await say('before')
+    html = page('/chat/')
+    await say('meanwhile')
+    async with open_stream(app, '/chat/events?room=Lobby', last_event_id=position(html)) as s:
+        await say('after')
+        events = [await s.next() for _ in range(2)]
+        assert s.raw.count(b'data: ') == 2
+    assert messages(html) == ['Welcome', 'before'] and [messages(event.data) for event in events] == [['meanwhile'], ['after']]
+    assert all('hx-swap-oob="beforeend:#messages"' in event.data for event in events)
+
+
+@pytest.mark.anyio
+async def test_a_page_hears_what_is_said_in_its_room_and_of_others_only_that(rooms):
+    async with open_stream(app, '/chat/events?room=Garden') as s:
+        await say('in the lobby')
+        await say('in the garden', 'Garden')
+        mark, message = await s.next(), await s.next()
+        assert s.raw.count(b'data: ') == 2
+    assert 'hx-swap-oob="beforeend:#new-Lobby"' in mark.data and 'in the lobby' not in mark.data
+    assert messages(message.data) == ['in the garden']
+
+
+@pytest.mark.anyio
+async def test_counts_of_what_is_new_follow_a_visitor_from_room_to_room(rooms):
+    visitor = Client(app)
+    assert marks(visitor.get('/chat/').text) == {'Garden': 1, 'Workshop': 1}
+    for room in ('Lobby', 'Garden', 'Garden', 'Workshop'): await say('something', room)
+    assert marks(visitor.get('/chat/?room=Garden').text) == {'Lobby': 0, 'Workshop': 2}
+    for room in ('Lobby', 'Garden', 'Workshop'): await say('more', room)
+    assert marks(visitor.get('/chat/?room=Garden').text) == {'Lobby': 1, 'Workshop': 3}
+    assert marks(page('/chat/?room=Workshop')) == {'Lobby': 3, 'Garden': 4}
+
+
+def test_what_visitors_type_is_text_and_their_name_is_kept(rooms):
+    visitor, name = Client(app), """<i>"O'Ann" x="""
+    for text in ('<b>bold</b>', '  '): assert visitor.post('/chat/send?room=Lobby', data=dict(name=name, text=text)).status_code == 200
+    html = visitor.get('/chat/').text
+    assert messages(html) == ['Welcome', '&lt;b&gt;bold&lt;/b&gt;'] and f'<b>{escape(name, quote=False)}</b>' in html
+    assert unescape(re.search(r'<input [^>]*value=(["\'])(.*?)\1', html)[2]) == name
+
+
+@pytest.mark.anyio
+async def test_history_is_kept_small_and_rooms_are_given(rooms):
+    for n in range(chat.KEPT + 5): await say(f'{n} ' + 'x' * 999, name='n' * 99)
+    assert len(messages(page('/chat/'))) == chat.KEPT and len(rooms['Lobby'][-1].text) == 300 and len(rooms['Lobby'][-1].name) == 20
+    for path in ('/chat/?room=Cellar', '/chat/events?room=Cellar'): assert Client(app).get(path).status_code == 404
+
+
+@pytest.fixture
+def places(monkeypatch):
+    monkeypatch.setattr(plan, 'plan', Channel(MemoryLog(maxlen=5)))
+    monkeypatch.setattr(plan, 'places', {1: 1, 2: 1, 3: 2})
+    return plan.places
+
+
+def cards(html):
+    "The cards of each stage, where all of them come."
+    updates = re.split(r'hx-swap-oob="innerHTML:#stage-(\d)"', html)
+    return {int(stage): [int(task) for task in re.findall(r'id="card-(\d)"', part)] for stage, part in zip(updates[1::2], updates[2::2])}
+
+
+@pytest.mark.anyio
+async def test_a_new_page_gets_the_whole_plan_and_then_what_moves(places):
+    async with open_stream(app, '/plan/changes') as s:
+        whole = await s.next()
+        await plan.move(1, 2)
+        moved = await s.next()
+    assert cards(whole.data) == {1: [1, 2], 2: [3], 3: []}
+    assert re.findall('hx-swap-oob="(.*?)"', moved.data) == ['delete:#card-1', 'beforeend:#stage-2'] and [*places] == [2, 3, 1]
+    assert re.findall('hx-post="(.*?)"', moved.data) == ['/plan/move?task=1&amp;to=1', '/plan/move?task=1&amp;to=3']
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize('missed', [0, 5, 6])
+async def test_who_missed_more_than_the_log_keeps_gets_the_whole_again(places, missed):
+    async with open_stream(app, '/plan/changes') as s: last = (await s.next()).id
+    for n in range(missed): await plan.move(1, 1 + n % 3)
+    async with open_stream(app, '/plan/changes', last_event_id=last) as s:
+        events = [await s.next() for _ in range(missed)] if missed < 6 else [await s.next()]
+        await plan.move(2, 3)
+        events.append(await s.next())
+    assert [cards(event.data) for event in events] == ([{}] * (missed + 1) if missed < 6 else [{1: [2], 2: [3], 3: [1]}, {}])
+
+
+@pytest.mark.anyio
+async def test_a_plan_of_an_earlier_run_is_replaced(places):
+    async with open_stream(app, '/plan/changes', last_event_id='an-earlier-run') as s: assert cards((await s.next()).data) == {1: [1, 2], 2: [3], 3: []}
+
+
+@pytest.mark.parametrize('query', ['task=9&to=1', 'task=1&to=4', 'task=1&to=0'])
+def test_moves_that_are_none_are_ignored(places, query):
+    assert Client(app).post(f'/plan/move?{query}').status_code == 200
+    assert places == {1: 1, 2: 1, 3: 2} and plan.plan.log.end == 0
+
+
+@pytest.fixture
+def notes(monkeypatch):
+    "The notes of a server that has just started."
+    for name, value in dict(log=Channel(), notes=deque(maxlen=tabs.ROWS), open_streams=set(), numbers=count(1)).items(): monkeypatch.setattr(tabs, name, value)
+    tabs.tell('The server started')
+    return tabs.notes
 
 
 def shown(html):
@@ -134,42 +263,45 @@ def shown(html):
     return [int(number) for number in re.findall(r'id="note-(\d+)"', html)]
 
 
-def position(html): return re.search('<sse-source [^>]*after="(.*?)"', html)[1]
+def kept(): return shown(''.join(map(to_xml, reversed(tabs.notes))))
 
 
 @pytest.mark.anyio
-async def test_a_tab_misses_nothing_between_its_rendering_and_its_connection(log):
+async def test_a_tab_misses_nothing_between_its_rendering_and_its_connection(notes):
     html = page('/tabs/')
-    log.add('meanwhile')
+    tabs.tell('meanwhile')
     async with open_stream(app, '/tabs/events', last_event_id=position(html)) as s:
         events = [await s.next(timeout=3) for _ in range(2)]
+        assert events[1].id == await tabs.log.tail()
     assert [*reversed([shown(event.data)[0] for event in events]), *shown(html)] == [4, 3, 2, 1]
     assert 'meanwhile' in events[0].data and re.search(r'Stream \d+ was opened', events[1].data)
-    assert 'hx-swap-oob="innerHTML:#streams"' in events[1].data and events[1].id == f'{tabs.RUN}-4'
+    assert re.search('hx-swap-oob="innerHTML:#streams">1<', events[1].data)
 
 
 @pytest.mark.anyio
-async def test_who_takes_over_is_told_of_the_stream_that_ended(log):
-    async with open_stream(app, '/tabs/events', last_event_id=log.notes[-1].id) as s: last = await s.next(timeout=3)
-    assert not log.open
+async def test_who_takes_over_is_told_of_the_stream_that_ended(notes):
+    async with open_stream(app, '/tabs/events', last_event_id=await tabs.log.tail()) as s: last = await s.next(timeout=3)
+    assert not tabs.open_streams
     async with open_stream(app, '/tabs/events', last_event_id=last.id) as s: texts = [(await s.next(timeout=3)).data for _ in range(2)]
-    assert 'was closed' in texts[0] and 'was opened' in texts[1] and len(log.notes) == 5
+    assert 'was closed' in texts[0] and 'was opened' in texts[1] and len(notes) == 5
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize('id', [None, 'earlier-run', 'trimmed'])
-async def test_a_tab_whose_last_note_is_not_known_gets_all_that_are(id, log):
-    if id == 'trimmed': id = log.notes[0].id
-    for n in range(tabs.ROWS): log.add(f'Note {n}')
+@pytest.mark.parametrize('id', ['earlier-run', 'trimmed'])
+async def test_a_tab_whose_last_note_is_not_known_gets_all_that_are(id, notes, monkeypatch):
+    if id == 'trimmed':
+        monkeypatch.setattr(tabs, 'log', Channel(MemoryLog(maxlen=tabs.ROWS - 1)))
+        id = await tabs.log.tail()
+    for n in range(tabs.ROWS): tabs.tell(f'Note {n}')
     async with open_stream(app, '/tabs/events', last_event_id=id) as s:
         first = await s.next(timeout=3)
-        assert 'hx-swap-oob="innerHTML:#notes"' in first.data and shown(first.data) == [note.number for note in reversed(log.notes)]
-        log.add('another')
-        assert shown((await s.next(timeout=3)).data) == [log.notes[-1].number]
+        assert 'hx-swap-oob="innerHTML:#notes"' in first.data and shown(first.data) == kept()
+        tabs.tell('another')
+        assert shown((await s.next(timeout=3)).data)[0] == kept()[0]
 
 
 @pytest.mark.anyio
-async def test_notes_come_to_every_tab_and_the_oldest_go(log):
+async def test_notes_come_to_every_tab_and_the_oldest_go(notes):
     html = page('/tabs/')
     rows = shown(html)
     async with open_stream(app, '/tabs/events', last_event_id=position(html)) as s:
@@ -181,14 +313,108 @@ async def test_notes_come_to_every_tab_and_the_oldest_go(log):
             assert 'Tab 5 says hello' in event.data
             rows.insert(0, shown(event.data)[0])
             for gone in re.findall(r'hx-swap-oob="delete:#note-(\d+)"', event.data): rows.remove(int(gone))
-            assert rows == [note.number for note in reversed(log.notes)]
+            assert rows == kept()
     assert len(rows) == tabs.ROWS
 
 
-def test_the_button_says_hello(log):
+def test_the_button_says_hello(notes):
     address = re.search('hx-post="(.*?)"', page('/tabs/'))[1]
     assert Client(app).post(address).status_code < 300
-    assert re.fullmatch(r'Tab \d+ says hello', log.notes[-1].text)
+    assert re.search(r'Tab \d+ says hello', to_xml(notes[-1]))
+
+
+@pytest.fixture
+async def news(anyio_backend, tmp_path, monkeypatch):
+    "A channel over a file of this test."
+    monkeypatch.setattr(script, 'news', Channel(SQLiteLog(tmp_path/script.FILE.name)))
+    yield script.news
+    await script.news.aclose()
+
+
+def run_script(folder, *words):
+    "What a terminal does whose temporary files are in `folder`."
+    subprocess.run([sys.executable, '-m', 'examples.script', *words], cwd=ROOT, env={**os.environ, 'TMPDIR': str(folder)}, check=True, timeout=30)
+
+
+@pytest.mark.anyio
+async def test_a_page_shows_what_a_script_publishes_also_while_nobody_serves(news, tmp_path):
+    html = page('/script/')
+    for part in ('examples.script', 'id="lines"', 'role="log"', '<sse-source src="/script/events"', '<details'): assert part in html
+    async with open_stream(app, '/script/events', last_event_id=position(html)) as s:
+        run_script(tmp_path, 'Hello', '<b>there</b>')
+        first = await s.next(timeout=5)
+    assert '<span>Hello &lt;b&gt;there&lt;/b&gt;</span>' in first.data and 'hx-swap-oob="beforeend:#lines"' in first.data
+    await news.aclose()
+    run_script(tmp_path)
+    script.news = Channel(SQLiteLog(tmp_path/script.FILE.name))
+    async with open_stream(app, '/script/events', last_event_id=first.id) as s: assert '<span>Hello</span>' in (await s.next(timeout=5)).data
+
+
+@pytest.fixture
+def browser():
+    "A headless browser for one test."
+    sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
+    if not (layout.npm/'htmx-2.0.7').exists(): pytest.skip('htmx is missing: run `npm ci` in tests/')
+    if not any((Path(sync_api.__file__).parents[1]/'driver').glob('node*')): pytest.skip("playwright's driver is missing")
+    path = shutil.which('chromium')
+    if not path: pytest.skip('chromium was not found')
+    with sync_api.sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=FLAGS) as browser: yield browser
+
+
+def visit(browser, address):
+    "A page of a visitor of their own, once it is live."
+    page = browser.new_context().new_page()
+    page.goto(address)
+    page.wait_for_selector('sse-source[state=live]', state='attached')
+    return page
+
+
+def send(page, text):
+    page.fill('#text', text)
+    page.press('#text', 'Enter')
+    page.wait_for_function('document.querySelector("#text").value == ""')
+
+
+def until_said(page, *texts):
+    page.wait_for_function('n => document.querySelectorAll("#messages li").length >= n', arg=len(texts))
+    assert page.locator('#messages p').all_text_contents() == [*texts]
+
+
+def test_two_visitors_chat_and_go_on_after_a_restart(browser, rooms):
+    with serve(app) as site:
+        ann, bob, eve = (visit(browser, f'{site.url}/chat/?room={room}') for room in ('Lobby', 'Lobby', 'Garden'))
+        ann.fill('#name', 'Ann')
+        send(ann, 'Hello, <b>Bob</b>!')
+        send(bob, 'Hello')
+        for page in (ann, bob): until_said(page, 'Welcome', 'Hello, <b>Bob</b>!', 'Hello')
+        eve.wait_for_function('document.querySelectorAll("#new-Lobby i").length == 3')  # with the welcome
+        eve.click('text=Lobby')
+        until_said(eve, 'Welcome', 'Hello, <b>Bob</b>!', 'Hello')
+        assert bob.locator('#messages b').all_text_contents()[1] == 'Ann'
+
+        site.stop()
+        ann.wait_for_selector('sse-status.sse-reconnecting')
+        ann.fill('#text', 'Still there?')
+        with ann.expect_event('requestfailed'): ann.press('#text', 'Enter')
+        assert ann.input_value('#text') == 'Still there?'
+        site.start()
+        for page in (ann, bob): page.wait_for_selector('sse-source[state=live]', state='attached')
+        send(ann, 'Still there?')
+        for page in (ann, bob): until_said(page, 'Welcome', 'Hello, <b>Bob</b>!', 'Hello', 'Still there?')
+
+
+def test_visitors_move_cards_for_each_other(browser, places):
+    with serve(app) as site:
+        ann, bob = (visit(browser, f'{site.url}/plan/') for _ in range(2))
+        for page in (ann, bob): page.wait_for_selector('#stage-1 #card-1')
+        ann.press('#on-1', 'Enter')
+        for page in (ann, bob): page.wait_for_selector('#stage-2 #card-1')
+        assert ann.evaluate('document.activeElement.id') == 'on-1' and bob.locator('#card-1').count() == 1
+        bob.click('#on-1')
+        for page in (ann, bob): page.wait_for_selector('#stage-3 #card-1')
+        late = visit(browser, f'{site.url}/plan/')
+        late.wait_for_selector('#stage-3 #card-1')
+        assert late.locator('.stages li').count() == 3
 
 
 @pytest.mark.parametrize('sig, code', [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)], ids=['SIGTERM', 'Ctrl-C'])
