@@ -22,9 +22,10 @@ from .log import IN_ALL, LogError, check_count, numbered
 from .store import Page, Row, StoredLog
 
 # %% auto #0
-__all__ = ['TABLES', 'WAIT', 'POLL', 'SLACK', 'AGED', 'transaction', 'make_tables', 'Connections', 'SQLiteStore', 'SQLiteLog']
+__all__ = ['TABLES', 'WAIT', 'POLL', 'SETTLED', 'AT_LEAST', 'SLACK', 'AGED', 'transaction', 'make_tables', 'inode', 'Connections',
+           'SQLiteStore', 'SQLiteLog']
 
-# %% ../../nbs/broadcast/sqlite.ipynb #90f19ede
+# %% ../../nbs/broadcast/sqlite.ipynb #08b048b2
 TABLES = '''
 create table sse_events (position integer primary key autoincrement, topic text not null, data blob not null, at real not null);
 create index sse_events_of_topic on sse_events (topic, position);
@@ -52,6 +53,11 @@ def make_tables(db: sqlite3.Connection) -> None:
         for table in TABLES.split(';'): db.execute(table)
         db.execute('insert into sse_log values (?, 0, 0, 0)', [token_hex(6)])
 
+def inode(path: Path) -> int | None:
+    "What a file is known by to the system, whatever its name."
+    try: return os.stat(path).st_ino
+    except OSError: return None
+
 class Connections:
     "Connections to one file, one for each thread."
     def __init__(self, path: Path):
@@ -61,7 +67,7 @@ class Connections:
     def get(self) -> sqlite3.Connection:
         "This thread's."
         if not hasattr(self._here, 'db'): self._here.db = self._connect()
-        elif not self.path.exists() or self.path.stat().st_ino != self._inode: raise LogError(f'{self.path} was removed or replaced while it was in use: restart the app')
+        elif self._inode != inode(self.path): raise LogError(f'{self.path} was removed or replaced while it was in use: restart the app')
         return self._here.db
 
     def _connect(self) -> sqlite3.Connection:
@@ -71,7 +77,7 @@ class Connections:
         db.execute('pragma synchronous = normal')
         make_tables(db)
         self.epoch, = db.execute('select epoch from sse_log').fetchone()
-        self._inode = self._inode or self.path.stat().st_ino
+        self._inode = self._inode or inode(self.path)
         return db
 
     def drop(self) -> None:
@@ -85,8 +91,10 @@ class Connections:
         "Close all; no other thread is using one."
         for db in self._open: db.close()
 
-# %% ../../nbs/broadcast/sqlite.ipynb #995b9a3f
-POLL = 0.01  # seconds between two looks for what other processes have written
+# %% ../../nbs/broadcast/sqlite.ipynb #c8dfb7b6
+POLL = 0.02  # seconds between two looks for what other processes have written
+SETTLED = 0.05  # seconds after which the time of a file tells any new writing from the last one
+AT_LEAST = 0.25  # seconds after which to look into the file whatever its time says
 SLACK = 0.01  # by this share a topic may exceed what is to be kept
 AGED = 1000  # events that are removed at once, at most, because of their age
 
@@ -101,6 +109,7 @@ class SQLiteStore:
     def renew(self) -> None:
         self._left = getattr(self, '_connections', None)  # to close what another process has opened could harm it
         self._connections, self._written = Connections(self.path), Event()
+        self._journal = f'{self.path}-wal'
 
     def close(self) -> None: self._connections.close()
 
@@ -109,18 +118,16 @@ class SQLiteStore:
     def position(self, id: str) -> int | None: return numbered(self._connections.epoch, id)
 
     @contextmanager
-    def _transaction(self, kind: str = 'deferred') -> Iterator[sqlite3.Connection]:
-        "A connection in a transaction. What goes wrong is a `LogError` that names the file."
-        try:
-            db = self._connections.get()
-            with transaction(db, kind): yield db
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        "This thread's connection. What goes wrong is a `LogError` that names the file."
+        try: yield self._connections.get()
         except sqlite3.Error as e:
             self._connections.drop()
             raise LogError(f'{self.path}: {e}') from e
 
     def append(self, events: list[tuple[str, bytes]]) -> list[int]:
         now = time()
-        with self._transaction('immediate') as db:
+        with self._connection() as db, transaction(db, 'immediate'):
             positions = [db.execute('insert into sse_events values (null, ?, ?, ?)', [*event, now]).lastrowid for event in events]
             db.execute('update sse_log set count = count + ?', [len(events)])
             for topic, count in Counter(topic for topic, _ in events).items():
@@ -151,7 +158,7 @@ class SQLiteStore:
 
     def read(self, topics: frozenset[str] | None, after: int, limit: int) -> Page | None:
         named = [] if topics is None else [json.dumps(sorted(topics))]
-        with self._transaction() as db:
+        with self._connection() as db, transaction(db, 'deferred'):
             end = self._end(db)
             if not self._floor(db, named) <= after <= end: return None
             which = 'and topic in (select value from json_each(?))' if named else ''
@@ -161,20 +168,30 @@ class SQLiteStore:
     def _floor(self, db: sqlite3.Connection, named: list[str]) -> int:
         "Up to where events are gone: of the topics `named`, or of any."
         if not named: return db.execute('select trimmed from sse_log').fetchone()[0]
-        return db.execute('select max(coalesce(trimmed, forgotten)) from sse_log, json_each(?) left join sse_topics on topic = value', named).fetchone()[0]
+        return db.execute('select max(coalesce(sse_topics.trimmed, forgotten)) from sse_log, json_each(?) left join sse_topics on topic = value', named).fetchone()[0]
 
     def _end(self, db: sqlite3.Connection) -> int:
         last = db.execute("select seq from sqlite_sequence where name = 'sse_events'").fetchone()
         return last[0] if last else 0
 
     def tail(self) -> int:
-        with self._transaction() as db: return self._end(db)
+        with self._connection() as db: return self._end(db)
 
     def changes(self, after: int) -> bool:
-        if self.tail() > after: return True
-        self._written.wait(POLL)
-        self._written.clear()
+        touched, ends = None, time() + AT_LEAST
+        while time() < ends:
+            before, touched = touched, self._touched()
+            if (touched is None or touched != before) and self.tail() > after: return True
+            if touched and touched[0] > time() - SETTLED: touched = None  # what comes now might not show
+            if self._written.wait(POLL): touched = None
+            self._written.clear()
         return False
+
+    def _touched(self) -> tuple[float, int] | None:
+        "What shows that the file was written to."
+        try: written = os.stat(self._journal)
+        except OSError: return None
+        return written.st_mtime, written.st_size
 
 # %% ../../nbs/broadcast/sqlite.ipynb #466390eb
 class SQLiteLog(StoredLog):

@@ -18,7 +18,8 @@ from ..core.source import log as logger
 from .log import Batch, History, LogError, MemoryLog, check_count, fill
 
 # %% auto #0
-__all__ = ['PAGE', 'MIRRORED', 'RETRY', 'Row', 'Page', 'Store', 'submit', 'as_log_error', 'Appends', 'Reads', 'StoredLog']
+__all__ = ['PAGE', 'MIRRORED', 'RETRY', 'Row', 'Page', 'Store', 'submit', 'as_log_error', 'Health', 'Appends', 'Reads',
+           'StoredLog']
 
 # %% ../../nbs/broadcast/store.ipynb #a426b948
 class Row(NamedTuple):
@@ -45,7 +46,7 @@ class Store(Protocol):
     def renew(self) -> None: "Begin, in this process: what another one has opened is left to it."
     def close(self) -> None: "Let go of what is open; nothing else is running."
 
-# %% ../../nbs/broadcast/store.ipynb #d15e5a4f
+# %% ../../nbs/broadcast/store.ipynb #fe27bf21
 def submit(thread: ThreadPoolExecutor, fn: Callable, *args: Any) -> Future:
     "Have `fn(*args)` called in `thread`. Raises `LogError` once that was told to end."
     try: return thread.submit(fn, *args)
@@ -57,12 +58,22 @@ def as_log_error(error: Exception) -> LogError:
     made.__cause__ = error
     return made
 
+class Health:
+    "Whether something works at present; the logger is told when that changes."
+    def __init__(self, what: str): self.what, self.error = what, None
+
+    def note(self, error: LogError | None) -> None:
+        "It was tried, and failed with `error`, or did not."
+        if error and not self.error: logger.warning('%s a log fails: %s', self.what, error)
+        elif self.error and not error: logger.info('%s the log works again', self.what)
+        self.error = error and str(error)
+
 class Appends:
     "Appends to a store, in a thread."
     def __init__(self, store: Store):
         self._store, self._thread = store, ThreadPoolExecutor(1, 'fasthtml_sse append')
         self._waiting: deque[tuple[Future, tuple[str, bytes]]] = deque()
-        self.error: str | None = None  # why the last one failed
+        self.health = Health('appending')
 
     def submit(self, topic: str, data: bytes) -> Future:
         "Append an event; the future has its position."
@@ -76,18 +87,16 @@ class Appends:
         taken = [(future, event) for future, event in all_waiting if future.set_running_or_notify_cancel()]
         if not taken: return
         futures, events = zip(*taken)
-        try: positions, self.error = self._store.append(list(events)), None
-        except Exception as e:
-            self.error = str(as_log_error(e))
-            for future in futures: future.set_exception(as_log_error(e))
-        else:
-            for future, position in zip(futures, positions): future.set_result(position)
+        try: positions, error = self._store.append(list(events)), None
+        except Exception as e: error = as_log_error(e)
+        self.health.note(error)
+        for i, future in enumerate(futures): future.set_result(positions[i]) if error is None else future.set_exception(as_log_error(error))
 
     def close(self) -> None:
         "Append what waits, and end."
         self._thread.shutdown()
 
-# %% ../../nbs/broadcast/store.ipynb #aa1d94d0
+# %% ../../nbs/broadcast/store.ipynb #bee15df0
 PAGE = 256  # rows that are read at once
 
 class Reads:
@@ -95,7 +104,7 @@ class Reads:
     def __init__(self, store: Store):
         self._store, self._thread = store, ThreadPoolExecutor(1, 'fasthtml_sse read')
         self._running: dict[tuple[frozenset[str] | None, int], Future] = {}
-        self._lock = Lock()
+        self._lock, self.health = Lock(), Health('reading')
 
     def page(self, topics: frozenset[str] | None, after: int) -> Future:
         "A `Page`, or `None` if some of it is gone."
@@ -112,6 +121,7 @@ class Reads:
         try: page, error = self._store.read(*key, PAGE), None
         except Exception as e: page, error = None, as_log_error(e)
         with self._lock: del self._running[key]
+        self.health.note(error)
         future.set_result(page) if error is None else future.set_exception(error)
 
     def tail(self) -> Future:
@@ -120,7 +130,7 @@ class Reads:
 
     def close(self) -> None: self._thread.shutdown()
 
-# %% ../../nbs/broadcast/store.ipynb #d9832f17
+# %% ../../nbs/broadcast/store.ipynb #25a66293
 MIRRORED = 1000  # events of a topic, at most, that a process keeps in memory
 RETRY = 0.5  # seconds between two attempts at a store that has failed
 
@@ -135,7 +145,7 @@ class StoredLog(MemoryLog):
         super()._begin()
         self._store.renew()
         self._appends, self._reads, self._closed = Appends(self._store), Reads(self._store), Event()
-        self._follower, self._started, self._failure = None, Future(), None
+        self._follower, self._started, self._health = None, Future(), Health('following')
         self._seen = 0  # the last position that is known to exist
         self._started.set_running_or_notify_cancel()  # who gives up must not cancel it for the others
 
@@ -187,18 +197,16 @@ class StoredLog(MemoryLog):
     @property
     def error(self) -> str | None:
         "What is wrong at present."
-        return self._failure or self._appends.error
+        return self._health.error or self._reads.health.error or self._appends.health.error
 
     def _follow(self) -> None:
         while not self._closed.is_set():
             try:
                 if not self._started.done(): self._mirror_anew()
                 elif self._store.changes(self._history.end): self._mirror(self._store.read(None, self._history.end, PAGE))
-                if self._failure: logger.info('the log works again')
-                self._failure = None
+                self._health.note(None)
             except Exception as e:
-                if not self._failure: logger.warning('a log cannot be read, and is tried again: %s', e)
-                self._failure = str(as_log_error(e))
+                self._health.note(as_log_error(e))
                 self._closed.wait(RETRY)
 
     def _mirror(self, page: Page | None) -> None:

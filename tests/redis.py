@@ -1,0 +1,30 @@
+"A Redis of our own, that can be stopped and started."
+import socket, subprocess
+from contextlib import contextmanager
+
+from tests.serving import free_port
+
+
+class Redis:
+    "A server on a free port of this machine, with its data in `folder`."
+    def __init__(self, folder, *options):
+        self.port, self.folder, self.options = free_port(), folder, options
+        self.url = f'redis://127.0.0.1:{self.port}'
+
+    def start(self):
+        self.process = subprocess.Popen(['redis-server', '--port', str(self.port), '--bind', '127.0.0.1', '--dir', str(self.folder), '--save', '', *self.options],
+            stdout=subprocess.PIPE, text=True)
+        next(line for line in self.process.stdout if 'Ready to accept connections' in line)
+
+    def stop(self):
+        "End it cleanly: what it has is on the disk, if it was told to keep it."
+        self.process.terminate()
+        self.process.communicate(timeout=10)
+
+
+@contextmanager
+def redis(folder, *options):
+    server = Redis(folder, *options)
+    server.start()
+    try: yield server
+    finally: server.stop()

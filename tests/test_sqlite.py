@@ -1,0 +1,171 @@
+"SQLiteLog where things go wrong: killed writers, full disks, locked and broken files, and what waiting costs."
+import asyncio, os, random, sqlite3, subprocess, sys, time
+from statistics import median
+from threading import Thread
+
+import pytest
+
+from fasthtml_sse import Channel, Entry, Gap, LogError, SQLiteLog
+from fasthtml_sse.broadcast import sqlite
+from tests.serving import ROOT
+
+pytestmark = pytest.mark.anyio
+
+PUBLISH = '''
+import sys
+from fasthtml_sse import Channel, SQLiteLog
+channel = Channel(SQLiteLog(sys.argv[1]))
+for n in range(int(sys.argv[2]), 10**9): print(channel.publish_sync(f'{sys.argv[3]} {n}', topic=sys.argv[3]), n, flush=True)
+'''
+
+
+def publisher(path, name, start=0): return subprocess.Popen([sys.executable, '-c', PUBLISH, str(path), str(start), name], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+def in_file(path, topic):
+    with sqlite3.connect(path) as db: return [data.decode().split()[-1] for data, in db.execute('select data from sse_events where topic = ? order by position', [topic])]
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_what_was_returned_is_there_after_kill_9(tmp_path, seed):
+    path = tmp_path/'events.db'
+    processes = [publisher(path, name) for name in 'ab']
+    returned = {name: [] for name in 'ab'}
+    def follow(process, name):
+        for line in process.stdout:
+            if line.endswith('\n'): returned[name].append(line.split()[1])
+    threads = [Thread(target=follow, args=pair) for pair in zip(processes, 'ab')]
+    for thread in threads: thread.start()
+    while min(map(len, returned.values())) < 50 + 37 * seed: time.sleep(0.001)
+    for process in processes: process.kill()
+    for thread in threads: thread.join()
+    for process in processes: process.wait(); process.stdout.close()
+    for name in 'ab':
+        kept = in_file(path, name)
+        assert kept == [str(n) for n in range(len(kept))]
+        assert len(returned[name]) <= len(kept) <= len(returned[name]) + 1  # the last may have been committed and not told
+    with sqlite3.connect(path) as db: assert db.execute('pragma integrity_check').fetchall() == [('ok',)]
+
+async def test_another_process_is_heard_soon_and_waiting_costs_little(tmp_path):
+    channel = Channel(SQLiteLog(tmp_path/'events.db'))
+    script = f'''
+import sys, time
+from fasthtml_sse import Channel, SQLiteLog
+channel = Channel(SQLiteLog({str(tmp_path/'events.db')!r}))
+for _ in sys.stdin: channel.publish_sync(str(time.monotonic()))
+'''
+    subscription = channel.subscribe()
+    process = subprocess.Popen([sys.executable, '-c', script], stdin=subprocess.PIPE, text=True, cwd=ROOT)
+    delays = []
+    for _ in range(60):
+        process.stdin.write('\n'); process.stdin.flush()
+        entry = await anext(subscription)
+        delays.append(time.monotonic() - float(entry.frame.split()[-1]))
+        await asyncio.sleep(random.uniform(0, 0.03))  # not in step with the polling
+    process.stdin.close()
+    process.wait()
+    waiting = asyncio.ensure_future(anext(subscription))
+    await asyncio.sleep(0.05)
+    before, start = time.process_time(), time.monotonic()
+    await asyncio.sleep(2)
+    share = (time.process_time() - before) / (time.monotonic() - start)
+    await channel.aclose()
+    await asyncio.gather(waiting, return_exceptions=True)
+    print(f'median {median(delays) * 1000:.1f} ms, idle {share:.2%} of a core')
+    assert median(delays) <= 0.02 and share <= 0.01
+
+
+def as_root(*command): subprocess.run([*(['sudo', '-n'] if os.getuid() else []), *command], check=True)
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path/'disk'
+    folder.mkdir()
+    as_root('mount', '-t', 'tmpfs', '-o', 'size=400k,mode=777', 'tmpfs', str(folder))
+    yield folder
+    as_root('umount', str(folder))
+
+async def readable(channel, subscription):
+    "How many events there are to read."
+    entries = 0
+    while channel.stats().lag: entries += isinstance(await anext(subscription), Entry)
+    return entries
+
+async def test_a_full_disk_is_the_publishers_error_and_readers_keep_what_they_have(small_disk):
+    channel = Channel(SQLiteLog(small_disk/'events.db'))
+    subscription, published = channel.subscribe(), 0
+    with pytest.raises(LogError, match='events.db: database or disk is full'):
+        while True: await channel.publish('x' * 10_000); published += 1
+    assert 'events.db' in channel.stats().error
+    assert await readable(channel, subscription) == published > 5
+    await channel.aclose()
+
+async def test_a_locked_file_is_the_publishers_error_and_stalls_no_loop(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, 'WAIT', 0.5)
+    channel, other = Channel(SQLiteLog(tmp_path/'events.db')), sqlite3.connect(tmp_path/'events.db', isolation_level=None)
+    await channel.publish('before')
+    subscription = channel.subscribe()
+    other.execute('begin immediate')
+    publishing, longest, last = asyncio.ensure_future(channel.publish('locked')), 0, time.monotonic()
+    while not publishing.done():
+        await asyncio.sleep(0)
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+    with pytest.raises(LogError, match='events.db: database is locked'): await publishing
+    assert longest < 0.3
+    other.execute('rollback')
+    other.close()
+    await channel.publish('after')
+    assert (await anext(subscription)).frame.endswith(b'data: after\n\n') and channel.stats().error is None
+    await channel.aclose()
+
+async def test_a_file_that_breaks_is_named_and_readers_keep_what_they_have(tmp_path):
+    path = tmp_path/'events.db'
+    channel = Channel(SQLiteLog(path))
+    subscription = channel.subscribe()
+    for n in range(20): await channel.publish(n)
+    with sqlite3.connect(path) as db: db.execute('pragma wal_checkpoint(truncate)')
+    with path.open('r+b') as file: file.write(b'nonsense' * 512)
+    with pytest.raises(LogError, match='events.db: '):
+        for n in range(1000): await channel.publish('x' * 1000)
+    assert 'events.db' in channel.stats().error
+    assert await readable(channel, subscription) >= 20
+    await channel.aclose()
+
+async def test_a_file_that_is_removed_is_said_to_be(tmp_path):
+    path = tmp_path/'events.db'
+    channel = Channel(SQLiteLog(path))
+    await channel.publish('one')
+    path.rename(tmp_path/'elsewhere.db')
+    with pytest.raises(LogError, match='events.db was removed or replaced while it was in use: restart the app'): await channel.publish('two')
+    await channel.aclose()
+
+async def test_age_and_numbers_bound_the_file(tmp_path):
+    channel = Channel(SQLiteLog(tmp_path/'events.db', maxlen=50, max_age=60))
+    start = await channel.tail()
+    for n in range(20): await channel.publish(n, topic='old')
+    with sqlite3.connect(tmp_path/'events.db') as db: db.execute("update sse_events set at = at - 100 where position <= 15")
+    for n in range(120): await channel.publish(n, topic='new')
+    assert in_file(tmp_path/'events.db', 'old') == ['15', '16', '17', '18', '19']
+    assert in_file(tmp_path/'events.db', 'new') == [str(n) for n in range(70, 120)]
+    for topic, missing in (('old', True), ('new', True), ('other', False)):
+        subscription = channel.subscribe(topic, after=start)
+        found = asyncio.ensure_future(anext(subscription))
+        await asyncio.wait({found}, timeout=5 if missing else 0.1)
+        assert isinstance(found.result(), Gap) if missing else not found.done()
+        await subscription.aclose()
+        await asyncio.gather(found, return_exceptions=True)
+    assert (await channel.tail()).rpartition('-')[2] == '140'
+    await channel.aclose()
+
+def test_a_process_that_is_forked_off_has_connections_of_its_own(tmp_path):
+    script = f"""
+import os
+from fasthtml_sse import Channel, SQLiteLog
+channel = Channel(SQLiteLog({str(tmp_path/'events.db')!r}))
+channel.publish_sync('before')
+if pid := os.fork(): print(os.waitpid(pid, 0)[1])
+else: channel.publish_sync('child')
+channel.publish_sync('after')
+"""
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, cwd=ROOT, timeout=20)
+    assert (done.stdout, done.stderr, done.returncode) == ('0\n', '', 0)
+    with sqlite3.connect(tmp_path/'events.db') as db: assert db.execute('select count(*) from sse_events').fetchone() == (4,)
