@@ -88,9 +88,9 @@ for i, field in ipairs({'any', 'forgotten', unpack(ARGV, 3)}) do found[i + 2] = 
 return found
 '''
 
-# %% ../../nbs/broadcast/redis.ipynb #4cea12bb
+# %% ../../nbs/broadcast/redis.ipynb #9f7d9546
 TIMEOUT = 5.0  # seconds that Redis may take to answer
-BLOCK = 1000  # milliseconds for which a follower waits for something new
+BLOCK = 250  # milliseconds for which a follower waits for something new
 SHIFT = 64  # bits of an id's second number
 
 def position_of(id: bytes) -> int:
@@ -160,7 +160,7 @@ class RedisStore:
     def changes(self, after: int) -> bool:
         with self._naming(): return bool(self._client.xread({self._log: id_of(after)}, count=1, block=BLOCK))
 
-# %% ../../nbs/broadcast/redis.ipynb #5d201e36
+# %% ../../nbs/broadcast/redis.ipynb #f5009f77
 class RedisLog(StoredLog):
     "A log in Redis or Valkey, for all workers of all machines. Needs `redis-py`: `pip install 'fasthtml-sse[redis]'`."
     def __init__(self,
@@ -168,5 +168,6 @@ class RedisLog(StoredLog):
         maxlen: int = 10_000,  # Events of one topic that are kept; of all topics together ten times as many
         name: str = 'fasthtml_sse',  # What its keys begin with: another one for each app on the same Redis
     ):
+        if not isinstance(url, str): raise TypeError(f"url must be a str such as 'redis://localhost:6379/0': {url!r:.80}")
         check_count('maxlen', maxlen)
         super().__init__(RedisStore(url, maxlen, name), maxlen)

@@ -1,0 +1,133 @@
+"RedisLog where things go wrong: Redis away, hung, emptied; and what it holds there."
+import asyncio, os, signal, subprocess, sys
+
+import pytest
+
+from fasthtml_sse import Channel, Entry, Gap, LogError, RedisLog
+from fasthtml_sse.broadcast import redis as redis_module
+from redis import Redis as Client
+from tests.redis import redis
+from tests.serving import ROOT
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def server(tmp_path):
+    with redis(tmp_path, '--appendonly', 'yes') as server: yield server
+
+@pytest.fixture
+async def channel(server):
+    channel = Channel(RedisLog(server.url, maxlen=10))
+    yield channel
+    await channel.aclose()
+
+async def data_of(subscription):
+    async with asyncio.timeout(10): item = await anext(subscription)
+    return item.frame.split(b'data: ')[1].decode().strip() if isinstance(item, Entry) else item
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition(): await asyncio.sleep(0.01)
+
+
+async def test_publishers_get_an_error_while_redis_is_away_and_readers_get_all_of_the_rest(server, channel):
+    subscription = channel.subscribe(after=await channel.tail())
+    await channel.publish('one')
+    server.stop()
+    for _ in range(2):
+        with pytest.raises(LogError, match=f'Redis at localhost:{server.port}|Redis at 127.0.0.1:{server.port}'): await channel.publish('lost')
+    assert await data_of(subscription) == 'one'
+    waiting = asyncio.ensure_future(data_of(subscription))
+    await until(lambda: 'Redis at' in (channel.stats().error or ''))
+    server.start()
+    await channel.publish('two')
+    assert await waiting == 'two'
+    await until(lambda: channel.stats().error is None)
+
+async def test_who_comes_while_redis_is_away_begins_when_it_is_back(server, channel):
+    first = await channel.publish('one')
+    await channel.publish('two')
+    server.stop()
+    fresh = Channel(RedisLog(server.url, maxlen=10))
+    late, new = fresh.subscribe(after=first), fresh.subscribe()
+    waiting = [asyncio.ensure_future(data_of(late)), asyncio.ensure_future(data_of(new))]
+    await until(lambda: fresh.stats().error)
+    assert fresh.stats().last_id is None
+    server.start()
+    assert await waiting[0] == 'two'
+    await until(lambda: fresh.stats().error is None)
+    await channel.publish('three')
+    assert await waiting[1] == 'three' == await data_of(late)
+    await fresh.aclose()
+
+async def test_a_redis_that_hangs_is_an_error_in_time_and_an_append_is_never_repeated(server, channel, monkeypatch):
+    monkeypatch.setattr(redis_module, 'TIMEOUT', 0.3)
+    impatient, subscription = Channel(RedisLog(server.url)), channel.subscribe(after=await channel.tail())
+    await impatient.publish('one')
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(LogError, match='Timeout'): await impatient.publish('two')
+    finally: os.kill(server.process.pid, signal.SIGCONT)
+    await impatient.publish('three')
+    seen = []
+    while 'three' not in seen: seen.append(await data_of(subscription))
+    assert seen in (['one', 'three'], ['one', 'two', 'three'])  # never twice
+    await impatient.aclose()
+
+@pytest.mark.parametrize('how', ['flushall', 'del'])
+async def test_readers_of_a_log_that_was_emptied_are_told(server, channel, how):
+    subscription = channel.subscribe(after=await channel.tail())
+    before = await channel.publish('one')
+    assert await data_of(subscription) == 'one'
+    with Client.from_url(server.url) as client: client.flushall() if how == 'flushall' else client.delete('{fasthtml_sse}:log')
+    await channel.publish('two')
+    gap = await data_of(subscription)
+    assert isinstance(gap, Gap) and gap.after == before
+    assert isinstance(await data_of(channel.subscribe(after=before)), Gap)
+    await channel.publish('three')
+    assert await data_of(subscription) == 'three'
+
+async def test_one_connection_follows_for_all_readers(server, channel):
+    await channel.log.ready()
+    waiting = [asyncio.ensure_future(data_of(channel.subscribe())) for _ in range(50)]
+    await channel.publish('one')
+    assert set(await asyncio.gather(*waiting)) == {'one'}
+    with Client.from_url(server.url) as client: following = [each for each in client.client_list() if each['cmd'] == 'xread']
+    assert len(following) == 1
+
+async def test_old_positions_are_read_from_redis(server, channel, monkeypatch):
+    ids = [await channel.publish(str(n)) for n in range(8)]
+    fresh = Channel(RedisLog(server.url, maxlen=10))
+    for n, id in enumerate(ids[:-1]): assert await data_of(fresh.subscribe(after=id)) == str(n + 1)
+    await fresh.aclose()
+
+async def test_what_redis_holds_is_bounded(server, channel):
+    for n in range(300): await channel.publish('x', topic=f'job {n % 150}')
+    for n in range(300): await channel.publish('x', topic='busy')
+    with Client.from_url(server.url) as client:
+        assert client.xlen('{fasthtml_sse}:log') == 100 and client.llen('{fasthtml_sse}:topic:busy') == 10
+        assert len(client.keys()) == 90 + 1 + 2 and client.hlen('{fasthtml_sse}:gone') == 90 + 1 + 2
+
+async def test_names_keep_apps_apart(server, channel):
+    other = Channel(RedisLog(server.url, name='other'))
+    subscription, theirs = channel.subscribe(after=await channel.tail()), other.subscribe(after=await other.tail())
+    await other.publish('theirs')
+    await channel.publish('ours')
+    assert (await data_of(subscription), await data_of(theirs)) == ('ours', 'theirs')
+    await other.aclose()
+
+def test_without_redis_py_it_says_what_to_install():
+    code = "import sys; sys.modules['redis'] = None\nfrom fasthtml_sse import RedisLog\nRedisLog('redis://localhost')"
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr.strip().endswith("ImportError: RedisLog needs redis-py: pip install 'fasthtml-sse[redis]'")
+
+@pytest.mark.parametrize('url', ['localhost:6379', 'http://localhost', '', 7])
+def test_bad_urls_are_refused_at_once(url):
+    with pytest.raises((ValueError, TypeError), match='redis://'): RedisLog(url)
+
+async def test_errors_do_not_show_passwords():
+    log = RedisLog('redis://me:secret@127.0.0.1:1/0')
+    with pytest.raises(LogError) as e: await log.aappend('', b'data: x\n\n')
+    assert 'secret' not in str(e.value) and '127.0.0.1:1' in str(e.value)
+    await log.aclose()
