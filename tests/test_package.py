@@ -42,7 +42,7 @@ def test_public_names_clash_with_nothing_of_fasthtml():
 
 def test_the_types_of_every_public_name_are_checked():
     used = {node.id for node in ast.walk(ast.parse((ROOT/'tests/typing/api.py').read_text())) if isinstance(node, ast.Name)}
-    assert set(fasthtml_sse.__all__) | {'open_stream'} <= used
+    assert set(fasthtml_sse.__all__) | {'open_stream', 'capture'} <= used
 
 def test_streaming_defines_its_classes():
     from fasthtml_sse.core import streaming

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from fasthtml_sse import (Channel, ChannelStats, Entry, Gap, LogError, MemoryLog, RedisLog, SQLiteLog, Subscription, EventParser, Frame, OOBStreamBuilder, SSEResponse, SSEStream, ServerSentEvent, StreamConfig,
     end_streams, last_event_id, sse, swap, to_event, ConnectionStatus, SSESource, sse_headers, sse_script)
 from fasthtml_sse.core.streaming import OOBStreamBuilder as Builder, SSEStream as Stream, StreamConfig as Config
-from fasthtml_sse.testing import Stream as OpenStream, open_stream
+from fasthtml_sse.testing import Published, Stream as OpenStream, capture, open_stream
 
 app, rt = fast_app()
 
@@ -110,3 +110,5 @@ async def broadcast() -> None:
     assert_type(stats, ChannelStats)
     assert_type((stats.readers, stats.lag, stats.last_id, stats.error), tuple[int, int, str | None, str | None])
     await channel.aclose()
+    with capture(channel) as captured: assert_type(captured, list[Published])
+    assert_type((captured[0].topic, captured[0].data), tuple[str, str | None])
