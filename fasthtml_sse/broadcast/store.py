@@ -46,7 +46,7 @@ class Store(Protocol):
     def renew(self) -> None: "Begin, in this process: what another one has opened is left to it."
     def close(self) -> None: "Let go of what is open; nothing else is running."
 
-# %% ../../nbs/broadcast/store.ipynb #fe27bf21
+# %% ../../nbs/broadcast/store.ipynb #07e38a20
 def submit(thread: ThreadPoolExecutor, fn: Callable, *args: Any) -> Future:
     "Have `fn(*args)` called in `thread`. Raises `LogError` once that was told to end."
     try: return thread.submit(fn, *args)
@@ -59,13 +59,13 @@ def as_log_error(error: Exception) -> LogError:
     return made
 
 class Health:
-    "Whether something works at present; the logger is told when that changes."
-    def __init__(self, what: str): self.what, self.error = what, None
+    "Whether something works at present; where nobody else hears of it, the logger is told when that changes."
+    def __init__(self, what: str | None = None): self.what, self.error = what, None
 
     def note(self, error: LogError | None) -> None:
         "It was tried, and failed with `error`, or did not."
-        if error and not self.error: logger.warning('%s a log fails: %s', self.what, error)
-        elif self.error and not error: logger.info('%s the log works again', self.what)
+        if self.what and error and not self.error: logger.warning('%s a log fails, and is tried again: %s', self.what, error)
+        elif self.what and self.error and not error: logger.info('%s the log works again', self.what)
         self.error = error and str(error)
 
 class Appends:
@@ -73,7 +73,7 @@ class Appends:
     def __init__(self, store: Store):
         self._store, self._thread = store, ThreadPoolExecutor(1, 'fasthtml_sse append')
         self._waiting: deque[tuple[Future, tuple[str, bytes]]] = deque()
-        self.health = Health('appending')
+        self.health = Health()
 
     def submit(self, topic: str, data: bytes) -> Future:
         "Append an event; the future has its position."
