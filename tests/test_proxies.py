@@ -1,4 +1,4 @@
-"Streams behind a real nginx and a real Caddy, which are configured as the how-to page says."
+"Streams behind a real nginx and a real Caddy, which are configured as the how-to pages say."
 import ast, asyncio, itertools, json, os, shutil, socket, ssl, subprocess, time
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -7,22 +7,25 @@ import httpx2 as httpx
 import pytest
 
 from fasthtml_sse import EventParser
-from tests.serving import ROOT, free_port, serving
+from tests.redis import redis
+from tests.serving import ROOT, fetch, free_port, serving
 
 pytestmark = pytest.mark.anyio
 APP = '-m', 'uvicorn', 'tests.apps.proxied:app', '--port', 'PORT'
-PAGE = ROOT/'nbs/how-to/proxies.ipynb'
+ONE, TWO = (ROOT/f'nbs/how-to/{name}.ipynb' for name in ('proxies', 'machines'))  # servers behind the proxy
+HOSTS = {ONE: ['127.0.0.1:8000'], TWO: ['10.0.0.11:8000', '10.0.0.12:8000']}
 AT_ONCE = 1  # seconds; a proxy that holds back until it has 4 KiB holds our stamps for ten
 NGINX_LOCAL = ' '.join(f'{name}_temp_path temp;' for name in ('client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi')) + ' access_log off;'
 CADDY_LOCAL = '{\n admin off\n local_certs\n skip_install_trust\n auto_https disable_redirects\n default_bind 127.0.0.1\n}\n'
 
 
-def configuration(name):
-    "The text that the page assigns to `name`."
-    for cell in json.loads(PAGE.read_text())['cells']:
+def configuration(page, name, app_ports):
+    "The text that the page assigns to `name`, with our ports."
+    for cell in json.loads(page.read_text())['cells']:
         source = ''.join(cell['source'])
-        if cell['cell_type'] == 'code' and source.startswith(f'{name} = '): return ast.literal_eval(ast.parse(source).body[0].value)
-    raise LookupError(f'{PAGE.name} has no cell that assigns {name}')
+        if cell['cell_type'] == 'code' and source.startswith(f'{name} = '):
+            return replaced(ast.literal_eval(ast.parse(source).body[0].value), **{host: f'127.0.0.1:{port}' for host, port in zip(HOSTS[page], app_ports, strict=True)})
+    raise LookupError(f'{page.name} has no cell that assigns {name}')
 
 
 def replaced(text, **parts):
@@ -58,17 +61,17 @@ def running(folder, port, *command):
         except subprocess.TimeoutExpired: process.kill(); process.wait()
 
 
-def nginx(folder, port, app_port, extra=''):
+def nginx(folder, port, page, app_ports, extra=''):
     subprocess.run([program('openssl'), 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj',
         '/CN=localhost', '-keyout', folder/'key.pem', '-out', folder/'cert.pem'], check=True, capture_output=True)
-    conf = replaced(configuration('nginx_conf'), **{'listen 443': f'listen 127.0.0.1:{port}', '127.0.0.1:8000': f'127.0.0.1:{app_port}',
+    conf = replaced(configuration(page, 'nginx_conf', app_ports), **{'listen 443': f'listen 127.0.0.1:{port}',
         '/etc/ssl/example.org.pem': 'cert.pem', '/etc/ssl/example.org.key': 'key.pem', 'http {': f'http {{ {NGINX_LOCAL} {extra}'})
     (folder/'nginx.conf').write_text(conf)
     return running(folder, port, program('nginx'), '-p', str(folder), '-c', 'nginx.conf', '-e', 'stderr', '-g', 'daemon off; master_process off; pid nginx.pid;')
 
 
-def caddy(folder, port, app_port, extra=''):
-    conf = replaced(configuration('caddyfile'), **{'example.org': f'localhost:{port}', '127.0.0.1:8000': f'127.0.0.1:{app_port}'})
+def caddy(folder, port, page, app_ports, extra=''):
+    conf = replaced(configuration(page, 'caddyfile', app_ports), **{'example.org': f'localhost:{port}'})
     (folder/'Caddyfile').write_text(CADDY_LOCAL + conf.replace('{', '{\n' + extra, 1))
     return running(folder, port, program('caddy'), 'run', '--config', 'Caddyfile', '--adapter', 'caddyfile')
 
@@ -81,10 +84,12 @@ async def proxied(tmp_path, proxy, http2=False, extra=''):
     "The app behind a proxy, and a client with one connection to that."
     port = free_port()
     async with serving(tmp_path, *APP) as server:
-        with PROXIES[proxy](tmp_path, port, server.port, extra):
-            limits = httpx.Limits(max_connections=1 if http2 else None)
-            async with httpx.AsyncClient(base_url=f'https://localhost:{port}', http2=http2, verify=trusting(), timeout=10, limits=limits) as client:
-                yield server, client
+        with PROXIES[proxy](tmp_path, port, ONE, [server.port], extra):
+            async with client_of(port, http2) as client: yield server, client
+
+
+def client_of(port, http2=False):
+    return httpx.AsyncClient(base_url=f'https://localhost:{port}', http2=http2, verify=trusting(), timeout=10, limits=httpx.Limits(max_connections=1 if http2 else None))
 
 
 def trusting():
@@ -167,3 +172,96 @@ async def test_a_stream_ends_cleanly_when_the_app_behind_the_proxy_stops(tmp_pat
             async for chunk in chunks: got += chunk
         assert b'\nretry: ' in got and got.endswith(b'\n\n')
         assert (await client.get('/silent')).status_code == 502
+
+
+# Two servers that share one Redis
+
+class Machine:
+    "A server on a port of its own, that can be stopped and started."
+    def __init__(self, folder, log): self.folder, self.log, self.port = folder, log, free_port()
+
+    async def start(self):
+        self.folder.mkdir(exist_ok=True)
+        self.running = AsyncExitStack()
+        self.server = await self.running.enter_async_context(serving(self.folder, '-m', 'uvicorn', 'tests.apps.channel:app', '--port', 'PORT', port=self.port, LOG=self.log))
+
+    async def stop(self):
+        await self.server.stop()
+        await self.running.aclose()
+
+    async def readers(self): return json.loads(await fetch(self.port, '/stats'))['readers']
+
+    async def publish(self, text): return json.loads(await fetch(self.port, f'/publish?topic=bread&text={text}'))['id']
+
+
+@asynccontextmanager
+async def machines(tmp_path, proxy):
+    "Two servers with one Redis behind a proxy, and a client of that."
+    port = free_port()
+    with redis(tmp_path, '--appendonly', 'yes') as database:
+        both = [Machine(tmp_path/name, f'redis {database.url}') for name in ('first', 'second')]
+        async with AsyncExitStack() as stack:
+            for machine in both:
+                await machine.start()
+                stack.push_async_callback(lambda machine=machine: machine.running.aclose())
+            with PROXIES[proxy](tmp_path, port, TWO, [machine.port for machine in both]):
+                async with client_of(port) as client: yield both, client
+
+
+class Page:
+    "Reads as a page does that comes back whenever its stream ends or there is an error."
+    def __init__(self, client, last_id): self.client, self.last_id, self.texts, self.statuses = client, last_id, [], []
+
+    async def run(self):
+        while True:
+            try:
+                async with self.client.stream('GET', '/events?topics=bread', headers={'Last-Event-ID': self.last_id}) as response:
+                    self.statuses.append(response.status_code)
+                    parser = EventParser()
+                    if response.status_code == 200:
+                        async for chunk in response.aiter_bytes():
+                            self.texts += [event.event or event.data for event in parser.feed(chunk)]
+                            self.last_id = parser.last_event_id or self.last_id
+            except httpx.TransportError as e: self.statuses.append(e)
+            await asyncio.sleep(0.1)
+
+    async def until_it_has(self, texts):
+        async with asyncio.timeout(20):
+            while len(self.texts) < len(texts): await asyncio.sleep(0.01)
+        assert self.texts == texts
+
+
+async def with_its_reader_first(both):
+    "The machine that has the reader, and the other."
+    async with asyncio.timeout(20):
+        while True:
+            for one, other in (both, both[::-1]):
+                if await one.readers(): return one, other
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize('proxy', PROXIES)
+async def test_a_page_misses_nothing_when_one_server_after_the_other_restarts(tmp_path, proxy):
+    async with machines(tmp_path, proxy) as (both, client):
+        page, published = Page(client, (await client.get('/tail')).json()['id']), []
+        reading = asyncio.create_task(page.run())
+        async def publish_on(machine):
+            for _ in range(5):
+                published.append(f'loaf-{len(published)}')
+                await machine.publish(published[-1])
+        try:
+            for _ in range(2):
+                one, other = await with_its_reader_first(both)
+                await publish_on(one)
+                await one.stop()
+                await publish_on(other)
+                await page.until_it_has(published)
+                assert await other.readers() == 1
+                published.append('through-the-proxy')
+                assert (await client.post('/publish?topic=bread&text=through-the-proxy')).status_code == 200
+                await one.start()
+                await page.until_it_has(published)
+        finally:
+            reading.cancel()
+            await asyncio.wait({reading})
+        assert page.statuses.count(200) == 3

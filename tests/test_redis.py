@@ -75,12 +75,12 @@ async def test_a_redis_that_hangs_is_an_error_in_time_and_an_append_is_never_rep
     assert seen in (['one', 'three'], ['one', 'two', 'three'])  # never twice
     await impatient.aclose()
 
-@pytest.mark.parametrize('how', ['flushall', 'del'])
-async def test_readers_of_a_log_that_was_emptied_are_told(server, channel, how):
+@pytest.mark.parametrize('keys', [['log'], ['gone'], ['log', 'gone', 'topic:']])
+async def test_readers_of_a_log_that_was_emptied_are_told(server, channel, keys):
     subscription = channel.subscribe(after=await channel.tail())
     before = await channel.publish('one')
     assert await data_of(subscription) == 'one'
-    with Client.from_url(server.url) as client: client.flushall() if how == 'flushall' else client.delete('{fasthtml_sse}:log')
+    with Client.from_url(server.url) as client: client.delete(*('{fasthtml_sse}:' + key for key in keys))
     await channel.publish('two')
     gap = await data_of(subscription)
     assert isinstance(gap, Gap) and gap.after == before

@@ -4,10 +4,17 @@ from contextvars import ContextVar
 
 import anyio, pytest
 from fasthtml.common import Div, fast_app
+from starlette._exception_handler import wrap_app_handling_exceptions
 from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
 
 from fasthtml_sse import SSEResponse, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
 from fasthtml_sse.core.hub import Hub
+from fasthtml_sse.core.response import innermost
 from fasthtml_sse.core.source import LIMIT, LINGER, Driver
 from fasthtml_sse.testing import open_stream
 from tests.clock import VirtualLoop
@@ -515,3 +522,36 @@ closed = []
 async def test_a_source_is_made_stepped_and_closed_in_one_thread():
     async with open_stream(app_of(lambda: SSEResponse(Rows)), '/') as s: assert [e.data async for e in s] == ['[1]', '[2]']
     assert len(closed) == 1
+
+
+# Past the wrappers of `send`
+
+async def wrapped(middleware):
+    "What `middleware` hands to an app as `send`, and what it calls with."
+    sent, handed = [], []
+    async def app(scope, receive, send): handed.append(send)
+    async def send(message): sent.append(message)
+    await middleware(app)({'type': 'http', 'method': 'GET', 'path': '/', 'headers': []}, None, send)
+    return handed[0], send, sent
+
+@pytest.mark.parametrize('middleware', [ServerErrorMiddleware, ExceptionMiddleware, lambda app: SessionMiddleware(app, 'of no use'),
+    lambda app: wrap_app_handling_exceptions(app, Request({'type': 'http'}))])
+async def test_the_wrappers_that_are_passed_only_pass_on_what_follows_the_head(middleware):
+    outer, inner, sent = await wrapped(middleware)
+    assert outer is not inner and innermost(outer) is inner
+    await outer({'type': 'http.response.start', 'status': 200, 'headers': []})
+    for more in (True, False):
+        message = {'type': 'http.response.body', 'body': b'x', 'more_body': more}
+        await outer(message)
+        assert sent[-1] is message == {'type': 'http.response.body', 'body': b'x', 'more_body': more}
+
+async def test_a_wrapper_that_is_not_known_is_not_passed():
+    class Shouting:
+        def __init__(self, app): self.app = app
+        async def __call__(self, scope, receive, send):
+            async def shout(message): await send(message | {'body': message.get('body', b'').replace(b'quiet', b'LOUD')})
+            await self.app(scope, receive, shout)
+    app, rt = fast_app(middleware=[Middleware(Shouting)], secret_key='of no use')
+    @rt('/')
+    def get(): return SSEResponse(['quiet'])
+    async with open_stream(app, '/') as s: assert (await s.next()).data == 'LOUD'

@@ -20,10 +20,10 @@ from .store import Page, Row, StoredLog
 __all__ = ['BEGIN', 'APPEND', 'TAIL', 'READ', 'TIMEOUT', 'BLOCK', 'SHIFT', 'position_of', 'id_of', 'make_client', 'RedisStore',
            'RedisLog']
 
-# %% ../../nbs/broadcast/redis.ipynb #4934bff7
+# %% ../../nbs/broadcast/redis.ipynb #76f045c4
 BEGIN = '''
 local log, gone, topics = KEYS[1], KEYS[2], KEYS[3]
-if redis.call('EXISTS', log) == 0 then
+if redis.call('EXISTS', log, gone) < 2 then
     local born = redis.call('XADD', log, '*', 'born', '')
     redis.call('XDEL', log, born)
     redis.call('DEL', gone)
