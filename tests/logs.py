@@ -1,0 +1,125 @@
+"What the suites of the channel share: one class for each log, how it is made and how another process would open it."
+import asyncio, atexit, functools, tempfile
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+import fasthtml_sse.broadcast.redis as redis_module
+from fasthtml_sse import Channel, EventParser, Gap, MemoryLog, RedisLog, SQLiteLog
+from tests import redis
+
+
+class Logs:
+    "The logs of one test, which are closed when it ends. A kind of log is a subclass that makes them."
+    durable = False  # whether events outlive the process, and reach others
+    slack = 0  # events of a topic that may be kept beyond `maxlen`, where the store trims by the batch
+
+    def __init__(self): self.opened, self._maxlen = [], None
+
+    def open(self, maxlen):
+        "A log object, for what the previous ones of this test were for, if that can be."
+        raise NotImplementedError
+
+    async def clean_up(self): "Drop what the test has stored."
+
+    def make(self, maxlen=10_000):
+        self._maxlen = maxlen
+        self.opened.append(self.open(maxlen))
+        return self.opened[-1]
+
+    def again(self):
+        "The log as another process opens it."
+        return self.make(self._maxlen)
+
+    def surely(self, maxlen): return maxlen + self.slack + 1  # so many events of a topic are never all kept
+
+    async def __aenter__(self): return self
+
+    async def __aexit__(self, *error):
+        for log in self.opened: await log.aclose()
+        await self.clean_up()
+
+
+class Memory(Logs):
+    def open(self, maxlen): return MemoryLog(maxlen)
+
+
+class SQLite(Logs):
+    durable = True
+    def __init__(self):
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory(dir='/dev/shm' if Path('/dev/shm').is_dir() else None)
+    def open(self, maxlen): return SQLiteLog(Path(self._folder.name)/'events.db', maxlen=maxlen)
+    async def clean_up(self): self._folder.cleanup()
+
+
+class Redis(Logs):
+    durable, _names = True, count()
+    def __init__(self):
+        super().__init__()
+        self._name = f'test {next(self._names)}'
+        self._block, redis_module.BLOCK = redis_module.BLOCK, 20  # milliseconds for which the end of a test has to wait
+    def open(self, maxlen): return RedisLog(redis_url(), maxlen=maxlen, name=self._name)
+    async def clean_up(self): redis_module.BLOCK = self._block
+
+
+@functools.cache
+def redis_url():
+    "The address of a Redis of this session's own."
+    folder = tempfile.TemporaryDirectory()
+    server = redis.Redis(folder.name, '--appendonly', 'no')
+    server.start()
+    def end(): server.stop(); folder.cleanup()
+    atexit.register(end)
+    return server.url
+
+
+KINDS = [Memory, SQLite, Redis]
+
+
+def on_every_log(test):
+    "`test`, once with each kind of `logs`, which are closed before its end."
+    @pytest.mark.parametrize('logs', KINDS, ids=lambda kind: kind.__name__)
+    @functools.wraps(test)
+    async def on_one(logs, **kwargs):
+        async with logs() as made: await test(made, **kwargs)
+    return on_one
+
+
+# What is read
+
+PATIENCE = 10  # seconds after which a test has failed
+
+def text_of(entry):
+    "The data of an entry; its id in front if it is a gap."
+    if isinstance(entry, Gap): return entry
+    event, = EventParser().feed(entry.frame)
+    assert event.id == entry.id
+    return event.data
+
+async def read(subscription, n=1):
+    "The data of the next `n` entries of `subscription`, and its gaps."
+    async with asyncio.timeout(PATIENCE): return [text_of(await anext(subscription)) for _ in range(n)]
+
+async def read_on(channel, *topics, after):
+    "All that follows the id `after` up to now: an event is published behind it, to know the end."
+    topic, found = topics[0] if topics else '', []
+    last = await channel.publish('the last', topic)
+    subscription = channel.subscribe(*topics, after=after)
+    async with asyncio.timeout(PATIENCE):
+        async for entry in subscription:
+            if entry.id != last or isinstance(entry, Gap): found.append(text_of(entry))
+            if entry.id == last: return found
+
+async def publish(channel, *texts, topic=''):
+    "The ids of `texts`."
+    return [await channel.publish(text, topic) for text in texts]
+
+async def settled(log):
+    "Wait until this process has seen all that it published, where it reads a copy."
+    await log.ready()
+    async with asyncio.timeout(PATIENCE):
+        while log._history.end < log.end: await asyncio.sleep(0.001)
+
+def opened(logs, maxlen=10_000): return Channel(logs.make(maxlen))
