@@ -10,5 +10,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _run_once(self):
         self._passes += 1
         if self._passes > 10_000: raise RuntimeError(f'the loop is busy for ever at {self._now}')
-        if not self._ready and self._scheduled and self._scheduled[0]._when > self._now: self._now, self._passes = self._scheduled[0]._when, 0
+        due = min((timer._when for timer in self._scheduled if not timer.cancelled()), default=self._now)
+        if not self._ready and due > self._now: self._now, self._passes = due, 0
         super()._run_once()

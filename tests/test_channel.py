@@ -827,3 +827,7 @@ def test_the_names_of_the_design_are_there_and_take_what_it_says():
     assert parameters(Channel) == {'log': (word, None)} and parameters(MemoryLog) == {'maxlen': (word, 10_000)}
     assert [list(kind.__dataclass_fields__) for kind in (Entry, Gap, ChannelStats)] == [['id', 'topic', 'frame'], ['after', 'id'], ['readers', 'lag', 'last_id', 'error']]
     assert {'Channel', 'ChannelStats', 'Entry', 'Gap', 'LogError', 'MemoryLog', 'Subscription'} <= set(fasthtml_sse.__all__)
+
+@pytest.mark.parametrize('after', [7, b'x', ['x'], True])
+def test_an_id_is_a_str(after):
+    with pytest.raises(TypeError, match='after must be an id, which is a str'): Channel().subscribe(after=after)

@@ -120,7 +120,7 @@ class Subscription:
 
     async def __aexit__(self, *error: object) -> None: self.stop()
 
-# %% ../../nbs/broadcast/channel.ipynb #8abb0032
+# %% ../../nbs/broadcast/channel.ipynb #b6d7fb1c
 UNTOLD = '.untold'
 
 def position_frame(id: str) -> bytes:
@@ -154,8 +154,8 @@ class Feed:
 
     def take(self) -> bytes:
         "All that is pending, and no more than fits into a batch."
-        head, self._head = self._head, b''
-        if self._task or self.ended or self._position is None: return head
+        if head := self._head: self._head = b''
+        if self._task or self.ended: return head
         batch = self._log.read(self.topics, self._position)
         if batch is None:
             self._work(self._catch_up())
@@ -233,7 +233,7 @@ class Feed:
         if not self.ended and (error := failure(task)): self.error, self.ended = error, True
         self.wake(False)
 
-# %% ../../nbs/broadcast/channel.ipynb #a0d5ef15
+# %% ../../nbs/broadcast/channel.ipynb #a494b499
 @dataclass(frozen=True)
 class ChannelStats:
     "How a channel is doing, in this process."
@@ -274,6 +274,7 @@ class Channel:
         after: str | None = None,  # The id after which to begin; `None` for now
     ) -> Subscription:  # For `async for`; its `aclose` and `async with` exist, and neither is needed
         "What is published, as `Entry` and `Gap`."
+        if not isinstance(after, str | None): raise TypeError(f'after must be an id, which is a str, or None: {after!r}')
         return self._reader(Subscription(self.log, check_topics(topics), after))
 
     def response(self,

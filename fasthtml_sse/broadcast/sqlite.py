@@ -25,7 +25,7 @@ from .store import Page, Row, StoredLog
 __all__ = ['TABLES', 'WAIT', 'POLL', 'SETTLED', 'AT_LEAST', 'SLACK', 'AGED', 'transaction', 'make_tables', 'inode', 'Connections',
            'SQLiteStore', 'SQLiteLog']
 
-# %% ../../nbs/broadcast/sqlite.ipynb #08b048b2
+# %% ../../nbs/broadcast/sqlite.ipynb #cd0ddd3f
 TABLES = '''
 create table sse_events (position integer primary key autoincrement, topic text not null, data blob not null, at real not null);
 create index sse_events_of_topic on sse_events (topic, position);
@@ -66,19 +66,18 @@ class Connections:
 
     def get(self) -> sqlite3.Connection:
         "This thread's."
-        if not hasattr(self._here, 'db'): self._here.db = self._connect()
+        if not hasattr(self._here, 'db'): self._connect()
         elif self._inode != inode(self.path): raise LogError(f'{self.path} was removed or replaced while it was in use: restart the app')
         return self._here.db
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+    def _connect(self) -> None:
+        self._here.db = db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
         self._open.append(db)
         db.execute('pragma journal_mode = wal')
         db.execute('pragma synchronous = normal')
         make_tables(db)
         self.epoch, = db.execute('select epoch from sse_log').fetchone()
         self._inode = self._inode or inode(self.path)
-        return db
 
     def drop(self) -> None:
         "Close this thread's, after an error; the next `get` opens another."

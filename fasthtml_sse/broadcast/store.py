@@ -130,7 +130,7 @@ class Reads:
 
     def close(self) -> None: self._thread.shutdown()
 
-# %% ../../nbs/broadcast/store.ipynb #25a66293
+# %% ../../nbs/broadcast/store.ipynb #5dd8d6cd
 MIRRORED = 1000  # events of a topic, at most, that a process keeps in memory
 RETRY = 0.5  # seconds between two attempts at a store that has failed
 
@@ -219,7 +219,7 @@ class StoredLog(MemoryLog):
         "Begin with what is published from now on."
         end = self._store.tail()
         with self._lock:
-            self._history, self._batches = History(self._history.maxlen, end), {}
+            self._history, self._batches, self._seen = History(self._history.maxlen, end), {}, end
             for audience in self._audiences.values(): audience.call_all(self._history)
         if not self._started.done(): self._started.set_result(None)
 
