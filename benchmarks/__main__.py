@@ -6,16 +6,19 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+from .blocked import BlockedBenchmark
 from .client import Fault
 from .contenders import CONTENDERS, Contender
 from .encode import EncodeBenchmark
+from .fanout import FanoutBenchmark
 from .idle import IdleBenchmark
 from .report import client_bound, environment, judge, page
 from .server import CLIENT_CORE, DISTURBED, PINNING, allow_many_files, pin
 from .stream import StreamBenchmark
 
-BENCHMARKS = StreamBenchmark(), IdleBenchmark(), EncodeBenchmark()
-QUICK = StreamBenchmark(2000, 100, rounds=(1, 1, 1)), IdleBenchmark(100, 0.5, 2, rounds=(1,)), EncodeBenchmark(3, rounds=(1, 1))
+BENCHMARKS = StreamBenchmark(), IdleBenchmark(), EncodeBenchmark(), FanoutBenchmark(), BlockedBenchmark()
+QUICK = (StreamBenchmark(2000, 100, rounds=(1, 1, 1)), IdleBenchmark(100, 0.5, 2, rounds=(1,)), EncodeBenchmark(3, rounds=(1, 1)),
+    FanoutBenchmark(100, 200, 4, 10, 0.5, rounds=(1, 1, 1, 1)), BlockedBenchmark(20, 100, rounds=(1,)))
 RESULTS = Path(__file__).parent/'results'
 REPEATING = 90  # seconds, at the end, for runs that other work disturbed
 

@@ -16,18 +16,24 @@ class Figure:
 
 @dataclass(frozen=True)
 class Target:
-    "Ours may be at most `limit` times the figure of a peer."
+    "Ours may be at most `limit` times the figure of a peer, or `limit` itself where there is none."
     variant: str
     metric: str
-    peer: str
+    peer: str | None
     limit: float
     says: str
     noise: float = 0  # what is let pass above the limit, and said to be within noise
+    ours: str | None = None  # whose figure it is; the first of ours if nobody is named
 
-    def verdict(self, ratio):
+    def verdict(self, value):
         "Whether it is met, and in which words."
-        if ratio <= self.limit: return True, 'ok'
-        return (True, 'ok, within noise') if ratio <= self.limit * (1 + self.noise) else (False, 'MISSED')
+        if value <= self.limit: return True, 'ok'
+        return (True, 'ok, within noise') if value <= self.limit * (1 + self.noise) else (False, 'MISSED')
 
-    @property
-    def bound(self): return f'at most {self.limit:.2f}' + (f', and {self.noise:.0%} for noise' if self.noise else '')
+    def shown(self, value):
+        "What was found, and what it may be."
+        found = number(value) + (f' × {self.peer}' if self.peer else '')
+        return f'{found}, at most {number(self.limit)}' + (f', and {self.noise:.0%} for noise' if self.noise else '')
+
+
+def number(value): return f'{value:,.0f}' if value >= 100 else f'{value:#.3g}'

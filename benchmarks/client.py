@@ -13,6 +13,7 @@ REQUEST = b'GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream
 PATIENCE = 120  # seconds for one stream
 AT_ONCE = 50  # connections
 BLOCK = re.compile(rb'(.*?)(?:\r\n\r\n|\n\n)', re.S)
+ID = re.compile(rb'id: ?[A-Za-z0-9.-]+')
 
 
 class Fault(Exception):
@@ -32,8 +33,10 @@ class Stream(asyncio.Protocol):
         self.transport = transport
         transport.write(REQUEST)
 
-    def data_received(self, data):
-        self.now = monotonic_ns()
+    def data_received(self, data): self.parse(monotonic_ns(), data)
+
+    def parse(self, arrived, data):
+        self.now = arrived
         try: self.parser.feed_data(data)
         except httptools.HttpParserError as e: self.end(f'{data!r:.80} ({e})')
 
@@ -64,10 +67,13 @@ class Stream(asyncio.Protocol):
         if self.ended.done() and end < len(body): self.fail('the end of the stream', f'half an event: {body[end:]!r:.80}')
 
     def check(self, count):
-        "The times at which its events were made and arrived, and at which heartbeats did. Raises `Fault` unless the events are 0 to `count` - 1, in order."
+        """The times at which its events were made and arrived, and at which heartbeats did. Raises `Fault` unless the events are 0 to `count` - 1, in order.
+
+        An event may have an id, and so may a heartbeat."""
         events, heartbeats = [], []
         for block, arrived in self.blocks():
             lines = [line for line in block.splitlines() if not line.startswith(b':')]
+            if lines and ID.fullmatch(lines[0]): lines.pop(0)
             if not lines: heartbeats.append(arrived)
             else: events.append((self.made(lines, len(events), count), arrived))
         if self.fault: self.fail(named(len(events), count), self.fault)
@@ -88,9 +94,9 @@ def named(number, count): return f'event {number}' if number < count else 'the e
 
 
 @asynccontextmanager
-async def streams(server, count=1):
+async def streams(server, count=1, make=Stream):
     "`count` connections on which the response has begun."
-    connections = [Stream(f'{server.contender.name}, {server.variant}, connection {number}') for number in range(count)]
+    connections = [make(f'{server.contender.name}, {server.variant}, connection {number}') for number in range(count)]
     loop = asyncio.get_running_loop()
     try:
         for start in range(0, count, AT_ONCE):

@@ -2,7 +2,11 @@
 
 A class added here is measured by every benchmark that it has a method for. The imports are in the methods, so that a server holds
 no other's code."""
-import asyncio
+import asyncio, socket, subprocess
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+
+from .server import end_with_parent
 
 HEARTBEAT = 1  # seconds
 PING = b': ping\n\n'
@@ -16,6 +20,7 @@ class Contender:
     name: str
     package: str | None = None  # whose version the table shows
     app = None  # from a `Source` to an ASGI app
+    channel = None  # from where a store is to an ASGI app, and a coroutine function that publishes texts, together, to all its clients
     text_encoder = element_encoder = None  # a function from a value to an event for the wire
     heartbeat: str | None = None  # how it is set to one a second
     ours = False
@@ -24,15 +29,53 @@ class Contender:
     def serves(self): return self.app is not None
 
     @property
+    def fans_out(self): return self.channel is not None
+
+    @property
     def spec(self):
         "Where another process finds it."
         return f'{type(self).__module__}:{type(self).__qualname__}'
 
     def serve(self, source, sock):
         "Serve `source` on the listening `sock`."
-        import uvicorn
-        config = uvicorn.Config(self.app(source), loop='uvloop', http='httptools', access_log=False, log_level='warning')
-        uvicorn.Server(config).run(sockets=[sock])
+        uvicorn_for(self.app(source)).run(sockets=[sock])
+
+    @contextmanager
+    def store(self):
+        "What a channel needs beside its server, while it runs: where that is."
+        yield ''
+
+    async def broadcast(self, store, obey, sock):
+        "Serve a channel on the listening `sock`, and let `obey` publish on it."
+        app, publish = self.channel(store)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(obey(publish))
+            await uvicorn_for(app).serve(sockets=[sock])
+
+
+def uvicorn_for(app):
+    import uvicorn
+    return uvicorn.Server(uvicorn.Config(app, loop='uvloop', http='httptools', access_log=False, log_level='warning'))
+
+
+class Queues:
+    "A queue for each client."
+    def __init__(self, encode): self.encode, self.queues = encode, set()
+
+    def subscribe(self):
+        "What is published from now on."
+        self.queues.add(queue := asyncio.Queue())
+        return self.events(queue)
+
+    async def events(self, queue):
+        try:
+            while True: yield await queue.get()
+        finally: self.queues.discard(queue)
+
+    async def publish(self, texts):
+        events = [self.encode(text) for text in texts]
+        for queue in self.queues:
+            for event in events: queue.put_nowait(event)
 
 
 def in_fasthtml(respond):
@@ -52,11 +95,55 @@ class FasthtmlSSE(Contender):
         from fasthtml_sse import SSEResponse
         return in_fasthtml(lambda: SSEResponse(source(), heartbeat_interval=HEARTBEAT))
 
+    def channel(self, store):
+        from fasthtml_sse import MemoryLog
+        return channel_over(MemoryLog())
+
     def text_encoder(self):
         from fasthtml_sse.core.event import to_frame
         return to_frame
 
     element_encoder = text_encoder
+
+
+def channel_over(log):
+    "A FastHTML app with our channel over `log`, and what publishes on it."
+    from fasthtml_sse import Channel
+    channel = Channel(log)
+    async def publish(texts):
+        await log.ready()  # where a store has not told its end, readers do not know yet where they begin
+        await asyncio.gather(*map(channel.publish, texts))
+    return in_fasthtml(channel.response), publish
+
+
+class SQLiteLog(Contender):
+    name, package, ours = 'SQLiteLog', 'fasthtml-sse', True
+
+    @contextmanager
+    def store(self):
+        with TemporaryDirectory() as folder: yield f'{folder}/events.db'
+
+    def channel(self, store):
+        from fasthtml_sse import SQLiteLog
+        return channel_over(SQLiteLog(store))
+
+
+class RedisLog(Contender):
+    name, package, ours = 'RedisLog', 'fasthtml-sse', True
+
+    @contextmanager
+    def store(self):
+        with socket.create_server(('127.0.0.1', 0)) as sock: port = sock.getsockname()[1]
+        command = ['redis-server', '--port', str(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent) as process:
+            try:
+                if not any('Ready to accept connections' in line for line in process.stdout): raise OSError('redis-server did not start')
+                yield f'redis://127.0.0.1:{port}'
+            finally: process.kill()
+
+    def channel(self, store):
+        from fasthtml_sse import RedisLog
+        return channel_over(RedisLog(store))
 
 
 class EventStream(Contender):
@@ -65,6 +152,11 @@ class EventStream(Contender):
     def app(self, source):
         from fasthtml.common import EventStream, sse_message
         return in_fasthtml(lambda: EventStream(source(sse_message)()))
+
+    def channel(self, store):
+        from fasthtml.common import EventStream, sse_message
+        queues = Queues(sse_message)
+        return in_fasthtml(lambda: EventStream(queues.subscribe())), queues.publish
 
     def text_encoder(self):
         from fasthtml.common import sse_message
@@ -80,6 +172,11 @@ class SseStarlette(Contender):
     def app(self, source):
         from sse_starlette import EventSourceResponse
         return in_fasthtml(lambda: EventSourceResponse(source()(), ping=HEARTBEAT))
+
+    def channel(self, store):
+        from sse_starlette import EventSourceResponse, ServerSentEvent
+        queues = Queues(ServerSentEvent)
+        return in_fasthtml(lambda: EventSourceResponse(queues.subscribe())), queues.publish
 
     def text_encoder(self):
         from sse_starlette import ServerSentEvent
@@ -125,6 +222,22 @@ class Litestar(Contender):
         async def events() -> ServerSentEvent: return ServerSentEvent(source()())
         return litestar.Litestar([events])
 
+    def channel(self, store):
+        import litestar
+        from litestar.channels import ChannelsPlugin
+        from litestar.channels.backends.memory import MemoryChannelsBackend
+        from litestar.response import ServerSentEvent
+        channels = ChannelsPlugin(MemoryChannelsBackend(), arbitrary_channels_allowed=True)
+        async def stream(subscriber):
+            try:
+                async for event in subscriber.iter_events(): yield event
+            finally: await channels.unsubscribe(subscriber)
+        @litestar.get('/events')
+        async def events() -> ServerSentEvent: return ServerSentEvent(stream(await channels.subscribe('events')))
+        async def publish(texts):
+            for text in texts: channels.publish(text, 'events')
+        return litestar.Litestar([events], plugins=[channels]), publish
+
     def text_encoder(self):
         from litestar.response import ServerSentEventMessage
         return lambda text: ServerSentEventMessage(text).encode()
@@ -142,12 +255,20 @@ class RawASGI(Contender):
     name = 'raw-ASGI'
     heartbeat = '`asyncio.wait_for`'
 
-    def app(self, source):
+    def app(self, source): return self.streaming(lambda: self.chunks(source))
+
+    def channel(self, store):
+        queues = Queues(frame)
+        return self.streaming(queues.subscribe), queues.publish
+
+    def streaming(self, chunks):
+        "An app that sends each of the `chunks()` by itself."
         head = {'type': 'http.response.start', 'status': 200, 'headers': [(b'content-type', b'text/event-stream')]}
         async def app(scope, receive, send):
             if scope['type'] != 'http': return
+            pending = chunks()
             await send(head)
-            async for chunk in self.chunks(source): await send({'type': 'http.response.body', 'body': chunk, 'more_body': True})
+            async for chunk in pending: await send({'type': 'http.response.body', 'body': chunk, 'more_body': True})
             await send({'type': 'http.response.body', 'body': b''})
         return app
 
@@ -205,5 +326,13 @@ class Floor(Contender):
         from .floor import serve
         serve(source, frame, PING, HEARTBEAT, sock)
 
+    @property
+    def fans_out(self): return True
 
-CONTENDERS = [make() for make in (FasthtmlSSE, EventStream, SseStarlette, SseStarletteAtHome, FastAPI, Litestar, ToXml, RawFastHTML, RawASGI, Floor)]
+    async def broadcast(self, store, obey, sock):
+        from .floor import broadcast
+        await broadcast(frame, obey, sock)
+
+
+CONTENDERS = [make() for make in (FasthtmlSSE, SQLiteLog, RedisLog, EventStream, SseStarlette, SseStarletteAtHome, FastAPI, Litestar, ToXml, RawFastHTML,
+    RawASGI, Floor)]

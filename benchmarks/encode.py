@@ -15,6 +15,7 @@ class EncodeBenchmark:
     rounds: tuple = (5, 5)  # of each variant
 
     name = 'encode'
+    title = 'From a value to an event'
     variants = 'text', 'element'
     figures = (
         Figure('text', 'ns', 'Encoding, ns', 'a line of text'),

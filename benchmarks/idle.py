@@ -18,6 +18,7 @@ class IdleBenchmark:
     rounds: tuple = (3,)  # of each variant
 
     name = 'idle'
+    title = 'Clients that wait'
     variants = 'silent',
     figures = (
         Figure('silent', 'memory_kib', 'Memory per waiting connection, KiB'),

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt, ticker
 from .report import spread
 
 OURS, PEERS, INK = '#0072b2', '#8c8c8c', '#222222'
-MARKS = 'o', 'D'
+MARKS = 'o', 'D', 's'
 STYLE = {'svg.hashsalt': 'benchmarks', 'svg.fonttype': 'none', 'font.family': 'sans-serif', 'font.size': 9, 'axes.titlesize': 10,
     'axes.edgecolor': '#bbbbbb', 'text.color': INK, 'axes.labelcolor': INK, 'xtick.color': INK, 'ytick.color': INK}
 
@@ -37,7 +37,7 @@ def draw_panel(ax, title, figures, runs, contenders):
     ax.xaxis.set(major_locator=ticker.LogLocator(subs=(1, 2, 5)), major_formatter='{x:,.5g}', minor_locator=ticker.NullLocator())
     ax.grid(axis='x', color='#e6e6e6'); ax.set_axisbelow(True)
     ax.spines[['top', 'right']].set_visible(False); ax.tick_params(left=False)
-    if any(figure.mark for _, figure in figures): ax.legend(frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.12), ncols=2, handletextpad=0.2)
+    if any(figure.mark for _, figure in figures): ax.legend(frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.12), ncols=3, handletextpad=0.2)
 
 
 def draw(runs, benchmarks, contenders, path):

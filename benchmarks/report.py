@@ -1,10 +1,12 @@
 "Runs as medians, as a table, and judged."
 import os, platform
 from importlib.metadata import distributions
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from .benchmark import number
 from .server import DISTURBED
 
 
@@ -15,9 +17,6 @@ class Spread(NamedTuple):
     high: float
 
     def __str__(self): return f'{number(self.median)}<br><small>{number(self.low)}–{number(self.high)}</small>'
-
-
-def number(value): return f'{value:,.0f}' if value >= 100 else f'{value:#.3g}'
 
 
 def spread(runs, benchmark, variant, contender, metric):
@@ -32,11 +31,12 @@ def judge(runs, benchmarks, contenders):
     ours = next(contender.name for contender in contenders if contender.ours)
     for benchmark in benchmarks:
         for target in benchmark.targets:
-            figures = [spread(runs, benchmark.name, target.variant, name, target.metric) for name in (ours, target.peer)]
+            names = filter(None, (target.ours or ours, target.peer))
+            figures = [spread(runs, benchmark.name, target.variant, name, target.metric) for name in names]
             if None in figures: continue
-            ratio = figures[0].median / figures[1].median
-            met, verdict = target.verdict(ratio)
-            yield met, f'{verdict}: {benchmark.name}, {target.says} ({ratio:.2f} × {target.peer}, {target.bound})'
+            value = truediv(*(figure.median for figure in figures)) if target.peer else figures[0].median
+            met, verdict = target.verdict(value)
+            yield met, f'{verdict}: {benchmark.name}, {target.says} ({target.shown(value)})'
 
 
 def client_bound(run):
@@ -55,22 +55,23 @@ def label(contender, packages):
     return f'**{text}**' if contender.ours else text
 
 
-def table(runs, benchmarks, contenders, packages):
-    "A row for each contender, a column for each figure."
-    figures = [(benchmark, figure) for benchmark in benchmarks for figure in benchmark.figures]
-    def cell(contender, benchmark, figure):
+def table(runs, benchmark, contenders, packages):
+    "A row for each contender that was measured, a column for each figure."
+    def cell(contender, figure):
         if not benchmark.takes(contender, figure.variant): return ''
         return str(spread(runs, benchmark.name, figure.variant, contender.name, figure.metric) or 'none')
-    yield row(['', *(figure.title for _, figure in figures)])
-    yield row(['---', *('---:' for _ in figures)])
-    for contender in contenders: yield row([label(contender, packages), *(cell(contender, *f) for f in figures)])
+    measured = {run['contender'] for run in runs if run['benchmark'] == benchmark.name}
+    yield row([benchmark.title, *(figure.title for figure in benchmark.figures)])
+    yield row(['---', *('---:' for _ in benchmark.figures)])
+    for contender in contenders:
+        if contender.name in measured: yield row([label(contender, packages), *(cell(contender, figure) for figure in benchmark.figures)])
 
 
 def introduction(results):
     "Where and how it was measured."
     env, runs = results['environment'], results['runs']
     server = ', '.join(f"{name} {env['packages'][name]}" for name in ('uvicorn', 'uvloop', 'httptools'))
-    rounds = {run['variant']: 1 + run['round'] for run in sorted(runs, key=lambda run: run['round'])}
+    rounds = {f"{run['benchmark']} {run['variant']}": 1 + run['round'] for run in sorted(runs, key=lambda run: run['round'])}
     served = [run for run in runs if 'disturbed' in run]
     return (f"Measured on {results['date']}: Python {env['python']}, {server}; {env['system']}, {env['cpu']}, {env['cores']} cores, {env['pinning']}. "
         f"Medians of the rounds ({', '.join(f'{name} {count}' for name, count in rounds.items())}), and below them the lowest and the highest. "
@@ -80,11 +81,13 @@ def introduction(results):
 
 def page(results, benchmarks, contenders):
     "The results in Markdown."
-    measured = [c for c in contenders if any(run['contender'] == c.name for run in results['runs'])]
+    runs, packages = results['runs'], results['environment']['packages']
+    measured = [c for c in contenders if any(run['contender'] == c.name for run in runs)]
     heartbeats = '; '.join(f'{c.name}: {c.heartbeat or "none"}' for c in measured if c.serves)
-    targets = [f'- {line}' for _, line in judge(results['runs'], benchmarks, contenders)]
-    return '\n'.join([introduction(results), '', *table(results['runs'], benchmarks, measured, results['environment']['packages']),
-        '', f'Heartbeats of one second: {heartbeats}.', '', *targets, ''])
+    ran = {run['benchmark'] for run in runs}
+    tables = [line for benchmark in benchmarks if benchmark.name in ran for line in (*table(runs, benchmark, measured, packages), '')]
+    targets = [f'- {line}' for _, line in judge(runs, benchmarks, contenders)]
+    return '\n'.join([introduction(results), '', *tables, f'Heartbeats of one second, where clients wait: {heartbeats}.', '', *targets, ''])
 
 
 def environment(pinning):

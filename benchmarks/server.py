@@ -31,6 +31,10 @@ def command(module, *args):
 def prepare(core):
     "In such a process: leave the client its core, and end with it, however that ends."
     pin(int(core) if core else None)
+    end_with_parent()
+
+
+def end_with_parent():
     if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
@@ -41,8 +45,12 @@ class Server:
     def __enter__(self):
         with socket.create_server(('127.0.0.1', 0), backlog=4096) as sock:
             self.port = sock.getsockname()[1]
-            self.process = subprocess.Popen(command('server', self.contender.spec, self.variant, self.count, sock.fileno()), cwd=ROOT, pass_fds=[sock.fileno()])
+            self.process = self.start(sock.fileno())
         return self
+
+    def start(self, fd):
+        "The process, which listens on the socket `fd`."
+        return subprocess.Popen(command('server', self.contender.spec, self.variant, self.count, fd), cwd=ROOT, pass_fds=[fd])
 
     def __exit__(self, *error):
         self.process.kill()

@@ -3,7 +3,9 @@ import asyncio, re
 from time import monotonic_ns
 
 FILLER = 'x' * 85
-PAYLOAD = re.compile(rf'(\d{{7}}) (\d+) {FILLER}'.encode())
+MARK = b'~'  # nothing else that is sent has this byte, so it counts events
+MARKED = 'x' * 168 + MARK.decode()  # the filler of longer ones
+PAYLOAD = re.compile(rf'(\d{{7}}) (\d+) (?:{FILLER}|{MARKED})'.encode())
 WARM_UP = 100  # events
 
 PAUSES = {
@@ -14,9 +16,9 @@ PAUSES = {
 }
 
 
-def payload(number):
+def payload(number, filler=FILLER):
     "The text of one event: its number, when it was made, and filler."
-    return f'{number:07} {monotonic_ns()} {FILLER}'
+    return f'{number:07} {monotonic_ns()} {filler}'
 
 
 class Source:

@@ -21,6 +21,7 @@ class StreamBenchmark:
     rounds: tuple = (5, 7, 13)  # of each variant; short ones and many where they differ most
 
     name = 'stream'
+    title = 'One client, one stream'
     variants = 'eager', 'suspending', 'paced'
     figures = (
         Figure('eager', 'cpu_us', 'CPU per event, µs', 'source never suspends'),

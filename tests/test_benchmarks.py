@@ -1,12 +1,16 @@
 "What the benchmarks rest on: a client that misses nothing, servers that end, and a fair judgement."
-import asyncio, json, os, signal, subprocess, sys, time
+import asyncio, json, os, shutil, signal, socket, subprocess, sys, time
+from itertools import count
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, RESULTS
+from benchmarks.blocked import BlockedBenchmark
 from benchmarks.client import Fault, receive, streams, warm_up
-from benchmarks.contenders import CONTENDERS, RawASGI, frame
+from benchmarks.contenders import CONTENDERS, FasthtmlSSE, Queues, RawASGI, RedisLog, frame
+from benchmarks.fanout import FanoutBenchmark
 from benchmarks.idle import IdleBenchmark
 from benchmarks.report import judge, page
 from benchmarks.server import ROOT, Server
@@ -56,6 +60,10 @@ class Breaking(Faulty):
         yield from frames[:5]
         raise SystemExit
 
+class Labelling(Faulty):
+    complaint = "expected event 5, received b'id: b / data: 0000005"
+    def changed(self, frames): return frames[:5] + [b'id: a\nid: b\n' + frames[5]] + frames[6:]
+
 class Missing(RawASGI):
     complaint = 'expected event 0, received status 404'
     def app(self, source):
@@ -64,7 +72,7 @@ class Missing(RawASGI):
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize('kind', [Swapping, Dropping, Doubling, Cutting, Halving, Repeating, Adding, Garbling, Breaking, Missing])
+@pytest.mark.parametrize('kind', [Swapping, Dropping, Doubling, Cutting, Halving, Repeating, Adding, Garbling, Breaking, Labelling, Missing])
 async def test_every_fault_is_found_and_named(kind):
     with Server(kind(), 'eager') as server: stream = await receive(server)
     with pytest.raises(Fault) as e: stream.check(WARM_UP)
@@ -80,6 +88,81 @@ async def test_a_sound_stream_passes(name):
         events, heartbeats = (await receive(server)).check(500)
     assert len(events) == 500 and not heartbeats
     assert all(made < arrived for made, arrived in events) and events == sorted(events)
+
+
+class Unfair(RawASGI):
+    "Changes what its second client is sent."
+    def channel(self, store):
+        queues, clients = Queues(frame), count()
+        def subscribe(): return self.changed(queues.subscribe()) if next(clients) == 1 else queues.subscribe()
+        return self.streaming(subscribe), queues.publish
+
+    async def changed(self, events):
+        number = 0
+        async for event in events:
+            for sent in self.sent(number, event): yield sent
+            number += 1
+
+class DroppingForOne(Unfair):
+    complaint = 'expected event 25, received event 26'
+    def sent(self, number, event): return [] if number == 25 else [event]
+
+class DoublingForOne(Unfair):
+    complaint = 'expected event 26, received event 25'
+    def sent(self, number, event): return [event, event] if number == 25 else [event]
+
+class SwappingForOne(Unfair):
+    complaint = 'expected event 25, received event 26'
+    def sent(self, number, event):
+        if number == 25: self.held = event
+        return {25: [], 26: [event, getattr(self, 'held', b'')]}.get(number, [event])
+
+class GarblingForOne(Unfair):
+    complaint = "expected event 25, received b'data: 0000025"
+    def sent(self, number, event): return [event.replace(b'xx', b'x', 1)] if number == 25 else [event]
+
+class StoppingForOne(Unfair):
+    complaint = 'expected event 25, received nothing more for 0.5 s'
+    def sent(self, number, event): return [event] if number < 25 else []
+
+class CuttingForOne(Unfair):
+    complaint = "expected the end of the stream, received half an event: b'data: 0000025"
+    def sent(self, number, event): return {25: [event[:20]]}.get(number, [event] if number < 25 else [])
+
+class EndingForOne(Unfair):
+    complaint = 'expected event 25, received the end of the stream'
+    async def changed(self, events):
+        for _ in range(25): yield await anext(events)
+
+class BreakingForAll(Unfair):
+    complaint = 'expected event 2[05], received the loss of the connection'
+    def sent(self, number, event):
+        if number == 25: raise SystemExit
+        return [event]
+
+FANOUT = FanoutBenchmark(3, bursts=2, patience=0.5)
+
+@pytest.mark.parametrize('kind', [DroppingForOne, DoublingForOne, SwappingForOne, GarblingForOne, StoppingForOne, CuttingForOne, EndingForOne, BreakingForAll])
+def test_a_fault_on_one_of_many_connections_is_found_and_named(kind):
+    with pytest.raises(Fault, match=f'^raw-ASGI, burst, connection [012]: {kind.complaint}'): FANOUT.measure(kind(), 'burst')
+
+@pytest.mark.parametrize('name', ['fasthtml-sse', 'SQLiteLog', 'RedisLog', 'EventStream', 'sse-starlette', 'raw-ASGI', 'uvloop'])
+def test_a_sound_channel_passes(name):
+    if name == 'RedisLog' and not shutil.which('redis-server'): pytest.skip('redis-server was not found')
+    contender, = (c for c in CONTENDERS if c.name == name)
+    assert 'cpu_us' in FANOUT.measure(contender, 'burst')
+
+@pytest.mark.skipif(not shutil.which('redis-server'), reason='redis-server was not found')
+def test_no_redis_is_left_behind():
+    with RedisLog().store() as url, socket.create_connection((url := urlsplit(url)).netloc.split(':')) as connection:
+        connection.sendall(b'PING\r\n')
+        assert connection.recv(100) == b'+PONG\r\n'
+    with pytest.raises(ConnectionRefusedError): socket.create_connection((url.hostname, url.port))
+
+def test_what_is_kept_for_clients_that_do_not_read_is_found():
+    def growth(contender, readers): return BlockedBenchmark(readers, 501).measure(contender, 'blocked')['growth_mb']
+    assert growth(RawASGI(), 100) > growth(RawASGI(), 0) + 8 * 100 * 500 / 1e6
+    assert abs(growth(FasthtmlSSE(), 100) - growth(FasthtmlSSE(), 0)) < 0.1
 
 
 @pytest.mark.anyio
@@ -114,7 +197,8 @@ def test_a_quick_run_measures_everything():
     done = subprocess.run(benchmark('--quick', '--contender', 'raw-ASGI'), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0
     assert {line.partition(':')[0] for line in done.stdout.splitlines() if line} == {
-        'stream 1, eager, raw-ASGI', 'stream 1, suspending, raw-ASGI', 'stream 1, paced, raw-ASGI', 'idle 1, silent, raw-ASGI', 'encode 1, text, raw-ASGI'}
+        'stream 1, eager, raw-ASGI', 'stream 1, suspending, raw-ASGI', 'stream 1, paced, raw-ASGI', 'idle 1, silent, raw-ASGI', 'encode 1, text, raw-ASGI',
+        'fanout 1, burst, raw-ASGI', 'fanout 1, paced, raw-ASGI', 'fanout 1, crowd, raw-ASGI', 'fanout 1, waiting, raw-ASGI', 'blocked 1, blocked, raw-ASGI'}
 
 @pytest.mark.parametrize('option', ['--contender', '--benchmark'])
 def test_an_unknown_name_is_refused(option):
@@ -130,13 +214,24 @@ def runs_of(variant, metric, ours, peer, benchmark='stream'):
     ([1, 2, 90], True, 'ok: stream'), ([1, 2.01, 3], False, 'MISSED: stream')], ids=['met', 'missed'])
 def test_medians_are_judged(ours, met, verdict):
     (judged, line), = judge(runs_of('eager', 'cpu_us', ours, ('EventStream', [9, 10, 11])), BENCHMARKS, CONTENDERS)
-    assert judged is met and line.startswith(verdict) and '× EventStream, at most 0.20' in line
+    assert judged is met and line.startswith(verdict) and '× EventStream, at most 0.200' in line
 
 @pytest.mark.parametrize('ours, met, verdict', [
     (1, True, 'ok: '), (1.03, True, 'ok, within noise: '), (1.031, False, 'MISSED: ')], ids=['met', 'noise', 'missed'])
 def test_noise_is_let_pass_and_said(ours, met, verdict):
     (judged, line), = judge(runs_of('suspending', 'cpu_us', [ours], ('EventStream', [1])), BENCHMARKS, CONTENDERS)
     assert judged is met and line.startswith(verdict) and line.endswith('at most 1.00, and 3% for noise)')
+
+@pytest.mark.parametrize('growth, met, verdict', [(2, True, 'ok: '), (2.01, False, 'MISSED: ')], ids=['met', 'missed'])
+def test_a_figure_is_judged_by_itself(growth, met, verdict):
+    (judged, line), = judge([{'benchmark': 'blocked', 'variant': 'blocked', 'contender': 'fasthtml-sse', 'growth_mb': growth}], BENCHMARKS, CONTENDERS)
+    assert judged is met and line.startswith(verdict) and line.endswith(f'({growth:.2f}, at most 2.00)')
+
+@pytest.mark.parametrize('stored, met, verdict', [(4, True, 'ok: '), (4.01, False, 'MISSED: ')], ids=['met', 'missed'])
+def test_one_of_ours_is_judged_by_another(stored, met, verdict):
+    runs = runs_of('burst', 'cpu_us', [3], ('SQLiteLog', [stored]), 'fanout')
+    (judged, line), = judge(runs, BENCHMARKS, CONTENDERS)
+    assert judged is met and line.startswith(verdict + 'fanout, bursts over SQLite') and '× fasthtml-sse, at most 1.33' in line
 
 def test_what_was_not_measured_is_not_judged():
     assert not [*judge(runs_of('eager', 'cpu_us', [1], ('sse-starlette', [1])), BENCHMARKS, CONTENDERS)]
@@ -146,7 +241,7 @@ def test_every_target_compares_what_is_measured():
     for benchmark in BENCHMARKS:
         for target in benchmark.targets:
             assert (target.variant, target.metric) in {(f.variant, f.metric) for f in benchmark.figures}
-            assert any(c.name == target.peer and benchmark.takes(c, target.variant) for c in CONTENDERS)
+            for name in filter(None, (target.peer, target.ours)): assert any(c.name == name and benchmark.takes(c, target.variant) for c in CONTENDERS)
 
 def test_the_table_is_what_the_results_give():
     results = json.loads((RESULTS/'results.json').read_text())

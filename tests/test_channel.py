@@ -12,6 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 import fasthtml_sse
 import fasthtml_sse.broadcast.channel as module
 from fasthtml_sse import Channel, ChannelStats, Entry, EventParser, Frame, Gap, LogError, MemoryLog, SSEResponse, ServerSentEvent, end_streams, swap
+from fasthtml_sse.broadcast.log import logs
 from fasthtml_sse.core.source import LIMIT
 from fasthtml_sse.testing import open_stream
 from tests.clock import VirtualLoop
@@ -831,3 +832,33 @@ def test_the_names_of_the_design_are_there_and_take_what_it_says():
 @pytest.mark.parametrize('after', [7, b'x', ['x'], True])
 def test_an_id_is_a_str(after):
     with pytest.raises(TypeError, match='after must be an id, which is a str'): Channel().subscribe(after=after)
+
+async def test_a_subscription_is_read_by_one_at_a_time():
+    channel = Channel()
+    subscription = channel.subscribe()
+    first = asyncio.ensure_future(anext(subscription))
+    await turns()
+    with pytest.raises(RuntimeError, match='subscribe once for each'): await anext(subscription)
+    await channel.publish('one')
+    assert (await first).frame.endswith(b'data: one\n\n')
+
+def test_a_loop_that_is_closed_leaves_nothing_behind():
+    channel = Channel()
+    async def left():
+        subscription = channel.subscribe('red')
+        waiting = asyncio.ensure_future(anext(subscription))
+        while not channel.log._audiences: await asyncio.sleep(0)
+        return waiting
+    loop = asyncio.new_event_loop()
+    waiting = loop.run_until_complete(left())
+    loop.close()
+    channel.publish_sync('x', topic='red')
+    assert not channel.log._audiences and not channel.log._history._topics['red'].readers
+    waiting._log_destroy_pending = False
+    waiting.get_coro().close()
+
+def test_logs_leave_nothing_behind_for_forks():
+    before = len(logs())
+    for _ in range(100): MemoryLog()
+    gc.collect()
+    assert len(logs()) <= before + 1

@@ -131,3 +131,62 @@ async def test_errors_do_not_show_passwords():
     with pytest.raises(LogError) as e: await log.aappend('', b'data: x\n\n')
     assert 'secret' not in str(e.value) and '127.0.0.1:1' in str(e.value)
     await log.aclose()
+
+@pytest.mark.parametrize('url,place', [('redis://', 'localhost:6379'), ('redis://db', 'db:6379'), ('redis://:1/0', 'localhost:1'), ('unix:///run/redis.sock', '/run/redis.sock'), ('rediss://u:p@db:7', 'db:7')])
+def test_every_url_of_redis_will_do(url, place): assert RedisLog(url)._store._place == place
+
+@pytest.mark.parametrize('id', ['99999999999999999999-0', '0-99999999999999999999', f'{2**64 - 1}-{2**64 - 1}', f'{2**64 - 1}-0', '01-0', '1-', '-1', '1', '１-1'])
+async def test_an_id_that_no_stream_has_is_told_of(server, channel, id):
+    await channel.publish('one')
+    assert isinstance(await data_of(channel.subscribe(after=id)), Gap)
+    assert channel.stats().error is None
+
+async def test_the_error_goes_with_its_cause_though_nobody_publishes(server, channel):
+    await channel.log.ready()
+    server.stop()
+    with pytest.raises(LogError): await channel.publish('lost')
+    await until(lambda: channel.log._health.error)
+    server.start()
+    await until(lambda: channel.stats().error is None)
+
+async def test_what_waits_for_a_redis_that_is_away_ends_when_it_is_told_to(server):
+    server.stop()
+    for ending in ('channel', 'subscription'):
+        channel = Channel(RedisLog(server.url))
+        subscription = channel.subscribe()
+        waiting = asyncio.ensure_future(data_of(subscription))
+        await until(lambda: channel.stats().error)
+        await (channel if ending == 'channel' else subscription).aclose()
+        with pytest.raises(StopAsyncIteration): await waiting
+        await channel.aclose()
+    server.start()
+
+async def test_a_log_that_begins_anew_under_a_clock_that_is_behind_is_told_of(server, channel):
+    with Client.from_url(server.url) as client:
+        await channel.publish('early')
+        client.xadd('{fasthtml_sse}:log', {'topic': '', 'data': b'data: ahead\n\n'}, id=f'{2**45}-0')
+        ahead = await channel.tail()
+        subscription = channel.subscribe()
+        await until(lambda: channel.stats().last_id == ahead)
+        client.flushall()
+    await channel.publish('one')
+    assert await data_of(subscription) == Gap(ahead, channel.stats().last_id)
+    await channel.publish('two')
+    assert await data_of(subscription) == 'two'
+
+async def test_lists_that_outlive_their_log_hide_no_gap(server, channel):
+    first = await channel.publish('0')
+    for n in (1, 2): await channel.publish(str(n))
+    with Client.from_url(server.url) as client: client.delete('{fasthtml_sse}:log')
+    for n in range(20):
+        await channel.publish('later')
+        fresh = Channel(RedisLog(server.url, maxlen=10))
+        assert isinstance(await data_of(fresh.subscribe('', after=first)), Gap)
+        await fresh.aclose()
+
+async def test_a_reader_may_have_thousands_of_topics(server, channel):
+    start = await channel.tail()
+    await channel.publish('one', topic='t 9999')
+    fresh = Channel(RedisLog(server.url, maxlen=10))
+    assert await data_of(fresh.subscribe(*(f't {n}' for n in range(10_000)), after=start)) == 'one'
+    await fresh.aclose()

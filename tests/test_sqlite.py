@@ -135,7 +135,11 @@ async def test_a_file_that_is_removed_is_said_to_be(tmp_path):
     channel = Channel(SQLiteLog(path))
     await channel.publish('one')
     path.rename(tmp_path/'elsewhere.db')
-    with pytest.raises(LogError, match='events.db was removed or replaced while it was in use: restart the app'): await channel.publish('two')
+    subscription = channel.subscribe()
+    for _ in range(2):
+        with pytest.raises(LogError, match='events.db was removed or replaced while it was in use: restart the app'): await channel.publish('two')
+    assert not path.exists() and channel.stats().lag == 0
+    await subscription.aclose()
     await channel.aclose()
 
 async def test_age_and_numbers_bound_the_file(tmp_path):
@@ -169,3 +173,28 @@ channel.publish_sync('after')
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, cwd=ROOT, timeout=20)
     assert (done.stdout, done.stderr, done.returncode) == ('0\n', '', 0)
     with sqlite3.connect(tmp_path/'events.db') as db: assert db.execute('select count(*) from sse_events').fetchone() == (4,)
+
+def test_a_thread_that_outlives_the_main_one_may_publish(tmp_path):
+    script = f"""
+import threading
+from fasthtml_sse import Channel, SQLiteLog
+channel = Channel(SQLiteLog({str(tmp_path/'events.db')!r}))
+def job():
+    threading.main_thread().join()
+    channel.publish_sync('late')
+threading.Thread(target=job).start()
+"""
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, cwd=ROOT, timeout=20)
+    assert (done.stderr, done.returncode) == ('', 0) and in_file(tmp_path/'events.db', '') == ['late']
+
+async def test_what_is_gone_stays_gone_though_the_times_are_not_in_order(tmp_path):
+    path = tmp_path/'events.db'
+    writer = Channel(SQLiteLog(path, maxlen=100, max_age=60))
+    ids = [await writer.publish(n) for n in range(6)]
+    with sqlite3.connect(path) as db: db.execute('update sse_events set at = at - 100 where position in (1, 3)')
+    await writer.publish('removes 0 and 2 by their age')
+    strict = Channel(SQLiteLog(path, maxlen=5))
+    await strict.publish('removes 1, which is before 2')
+    fresh = Channel(SQLiteLog(path, maxlen=5))
+    assert isinstance(await anext(fresh.subscribe('', after=ids[1])), Gap)
+    for channel in (writer, strict, fresh): await channel.aclose()

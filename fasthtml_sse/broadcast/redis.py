@@ -17,10 +17,10 @@ from .log import IN_ALL, LogError, check_count
 from .store import Page, Row, StoredLog
 
 # %% auto #0
-__all__ = ['BEGIN', 'APPEND', 'TAIL', 'READ', 'TIMEOUT', 'BLOCK', 'SHIFT', 'position_of', 'id_of', 'make_client', 'RedisStore',
-           'RedisLog']
+__all__ = ['BEGIN', 'APPEND', 'TAIL', 'READ', 'TIMEOUT', 'BLOCK', 'SHIFT', 'LAST', 'position_of', 'id_of', 'make_client',
+           'RedisStore', 'RedisLog']
 
-# %% ../../nbs/broadcast/redis.ipynb #76f045c4
+# %% ../../nbs/broadcast/redis.ipynb #5cf6c2c0
 BEGIN = '''
 local log, gone, topics = KEYS[1], KEYS[2], KEYS[3]
 if redis.call('EXISTS', log, gone) < 2 then
@@ -46,7 +46,7 @@ local function later(a, b)
 end
 
 local function advance(field, id)
-    redis.call('HSET', gone, field, later(id, redis.call('HGET', gone, field)))
+    redis.call('HSET', gone, field, later(id, redis.call('HGET', gone, field) or redis.call('HGET', gone, 'forgotten')))
 end
 
 local function remove(topic)
@@ -55,7 +55,7 @@ local function remove(topic)
     redis.call('XDEL', log, id)
     advance('any', id)
     if redis.call('EXISTS', topics .. topic) == 1 then
-        redis.call('HSET', gone, 'of ' .. topic, id)
+        advance('of ' .. topic, id)
     else
         redis.call('HDEL', gone, 'of ' .. topic)
         advance('forgotten', id)
@@ -74,7 +74,11 @@ for i = 3, #ARGV, 2 do
     while redis.call('LLEN', list) > maxlen do remove(topic) end
     while redis.call('XLEN', log) > in_all do
         local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-        if not remove(first[2][2]) then redis.call('XDEL', log, first[1]) end
+        if not remove(first[2][2]) then
+            redis.call('XDEL', log, first[1])
+            advance('any', first[1])
+            advance('forgotten', first[1])
+        end
     end
 end
 return ids
@@ -84,14 +88,15 @@ TAIL = BEGIN + "return last_id()"
 
 READ = BEGIN + '''
 local found = {last_id(), redis.call('XRANGE', log, ARGV[1], '+', 'COUNT', ARGV[2])}
-for i, field in ipairs({'any', 'forgotten', unpack(ARGV, 3)}) do found[i + 2] = redis.call('HGET', gone, field) end
+for i = 3, #ARGV do found[i] = redis.call('HGET', gone, ARGV[i]) end
 return found
 '''
 
-# %% ../../nbs/broadcast/redis.ipynb #9f7d9546
+# %% ../../nbs/broadcast/redis.ipynb #451bc0a5
 TIMEOUT = 5.0  # seconds that Redis may take to answer
 BLOCK = 250  # milliseconds for which a follower waits for something new
-SHIFT = 64  # bits of an id's second number
+SHIFT = 64  # bits of an id's second number, and of its first
+LAST = (1 << 2 * SHIFT) - 1
 
 def position_of(id: bytes) -> int:
     "The position of an id of a stream."
@@ -123,7 +128,7 @@ class RedisStore:
     def renew(self) -> None:
         self._client = make_client(self.url)
         parts = self._client.connection_pool.connection_kwargs
-        self._place = parts.get('path') or f"{parts['host']}:{parts['port']}"  # the URL may hold a password
+        self._place = parts.get('path') or f"{parts.get('host', 'localhost')}:{parts.get('port', 6379)}"  # the URL may hold a password
         self._append, self._tail, self._read = map(self._client.register_script, (APPEND, TAIL, READ))
 
     def close(self) -> None: self._client.close()
@@ -131,7 +136,9 @@ class RedisStore:
     def id(self, position: int) -> str: return id_of(position)
 
     def position(self, id: str) -> int | None:
-        return position_of(id.encode()) if re.fullmatch(r'[0-9]{1,20}-[0-9]{1,20}', id) and id_of(position_of(id.encode())) == id else None
+        if not re.fullmatch('[0-9]{1,20}-[0-9]{1,20}', id): return None
+        position = position_of(id.encode())
+        return position if id_of(position) == id and position < LAST else None
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
@@ -149,7 +156,7 @@ class RedisStore:
         with self._naming(): return position_of(self._tail(self._keys))
 
     def read(self, topics: frozenset[str] | None, after: int, limit: int) -> Page | None:
-        with self._naming(): last, entries, *gone = self._read(self._keys, [id_of(after + 1), limit, *(f'of {topic}' for topic in topics or ())])
+        with self._naming(): last, entries, *gone = self._read(self._keys, [id_of(after + 1), limit, 'any', 'forgotten', *(f'of {topic}' for topic in topics or ())])
         any_topic, forgotten, *of_topics = gone
         floors = [any_topic] if topics is None else [of_topic or forgotten for of_topic in of_topics]
         if not max(map(position_of, floors)) <= after <= position_of(last): return None
@@ -158,7 +165,8 @@ class RedisStore:
         return Page([row for row in found if topics is None or row.topic in topics], end)
 
     def changes(self, after: int) -> bool:
-        with self._naming(): return bool(self._client.xread({self._log: id_of(after)}, count=1, block=BLOCK))
+        with self._naming(): found = self._client.xread({self._log: id_of(after)}, count=1, block=BLOCK)
+        return bool(found) or self.tail() != after  # lower, where a log began anew under a clock that is behind
 
 # %% ../../nbs/broadcast/redis.ipynb #f5009f77
 class RedisLog(StoredLog):
