@@ -555,3 +555,14 @@ async def test_a_wrapper_that_is_not_known_is_not_passed():
     @rt('/')
     def get(): return SSEResponse(['quiet'])
     async with open_stream(app, '/') as s: assert (await s.next()).data == 'LOUD'
+
+async def test_a_send_that_is_no_coroutine_will_do():
+    class Sent:
+        def __await__(self): return iter(())
+    class Awaitable(Chunks):
+        def send(self, message):
+            if message['type'] == 'http.response.body': self.sent.append(message['body'])
+            return Sent()
+    chunks = Awaitable()
+    await chunks.get(SSEResponse(['one', 'two']))
+    assert chunks.sent == [b'data: one\n\ndata: two\n\n', b'']
