@@ -565,4 +565,4 @@ async def test_a_send_that_is_no_coroutine_will_do():
             return Sent()
     chunks = Awaitable()
     await chunks.get(SSEResponse(['one', 'two']))
-    assert chunks.sent == [b'data: one\n\ndata: two\n\n', b'']
+    assert b''.join(chunks.sent) == b'data: one\n\ndata: two\n\n' and chunks.sent[-1] == b''

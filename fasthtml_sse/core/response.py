@@ -36,7 +36,7 @@ class ReadySource(Protocol):
     def end(self, words: bytes = b'') -> None: "Stop soon, with these last words."
     async def aclose(self) -> None: "Stop without words and clean up, in bounded time."
 
-# %% ../../nbs/core/response.ipynb #a4aa5117
+# %% ../../nbs/core/response.ipynb #27c5d56b
 @types.coroutine
 def _resume(sending: Generator, waiting_for: Any) -> Generator:
     "Go on with a `send` that was stepped once and then waited for `waiting_for`."
@@ -82,8 +82,8 @@ class Writer:
         self.quiet_since = self._loop.time()
         try:
             sending = self._send({'type': 'http.response.body', 'body': chunk, 'more_body': more})
-            if type(sending) is not types.CoroutineType: sending = sending.__await__()  # granian's is none
-            waiting_for = next(sending) if hasattr(sending, '__next__') else sending.send(None)
+            if type(sending) is types.CoroutineType: waiting_for = sending.send(None)
+            else: waiting_for = next(sending := sending.__await__())  # granian's is none
         except StopIteration: return
         except (Exception, asyncio.CancelledError) as e: return self.fail(e)
         self.blocked = asyncio.Task(self._finish(sending, waiting_for), loop=self._loop, context=self._context)  # never an eager one: `context` is entered
