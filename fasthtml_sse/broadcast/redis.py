@@ -92,7 +92,7 @@ for i = 3, #ARGV do found[i] = redis.call('HGET', gone, ARGV[i]) end
 return found
 '''
 
-# %% ../../nbs/broadcast/redis.ipynb #451bc0a5
+# %% ../../nbs/broadcast/redis.ipynb #06d4e1e0
 TIMEOUT = 5.0  # seconds that Redis may take to answer
 BLOCK = 250  # milliseconds for which a follower waits for something new
 SHIFT = 64  # bits of an id's second number, and of its first
@@ -167,6 +167,8 @@ class RedisStore:
     def changes(self, after: int) -> bool:
         with self._naming(): found = self._client.xread({self._log: id_of(after)}, count=1, block=BLOCK)
         return bool(found) or self.tail() != after  # lower, where a log began anew under a clock that is behind
+
+    def wake(self) -> None: "It ends by itself, after `BLOCK`."
 
 # %% ../../nbs/broadcast/redis.ipynb #f5009f77
 class RedisLog(StoredLog):

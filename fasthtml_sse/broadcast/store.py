@@ -22,7 +22,7 @@ from .log import Batch, LogError, MemoryLog, check_count, fill
 __all__ = ['PAGE', 'MIRRORED', 'RETRY', 'Row', 'Page', 'Store', 'Calls', 'as_log_error', 'Health', 'Appends', 'Reads',
            'StoredLog']
 
-# %% ../../nbs/broadcast/store.ipynb #a426b948
+# %% ../../nbs/broadcast/store.ipynb #16a1f66e
 class Row(NamedTuple):
     "An event in a store."
     position: int  # greater than those of all events before it
@@ -42,6 +42,7 @@ class Store(Protocol):
     def read(self, topics: frozenset[str] | None, after: int, limit: int) -> Page | None: "At most `limit` of the rows that follow `after`; `None` if some of `topics` are gone, or `after` lies beyond the end."
     def tail(self) -> int: "The last position; one that is lower than all others if there are no events."
     def changes(self, after: int) -> bool: "Wait until something follows `after`, or for a moment. Whether something does."
+    def wake(self) -> None: "Have `changes` return now, if that can be done."
     def id(self, position: int) -> str: "The id of a position; called after any of the above has succeeded."
     def position(self, id: str) -> int | None: "The position of an id, or `None` for what cannot be one."
     def renew(self) -> None: "Begin, in this process: what another one has opened is left to it."
@@ -161,7 +162,7 @@ class Reads:
 
     def close(self) -> None: self._calls.close()
 
-# %% ../../nbs/broadcast/store.ipynb #7c7f8e56
+# %% ../../nbs/broadcast/store.ipynb #8f48ea27
 MIRRORED = 1000  # events of a topic, at most, that a process keeps in memory
 RETRY = 0.5  # seconds between two attempts at a store that has failed
 
@@ -260,6 +261,7 @@ class StoredLog(MemoryLog):
 
     async def aclose(self) -> None:
         self._closed.set()
+        self._store.wake()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

@@ -69,8 +69,9 @@ class Topic:
             yield ServerSentEvent(id=str(at), retry=self.retry)
             while self._cuts == cuts:
                 waker.clear()
-                for at in range(at, len(self.events)): yield self.events[at]
-                at = len(self.events)
+                while at < len(self.events):  # they are published by another thread, at any time
+                    at += 1
+                    yield self.events[at - 1]
                 await waker.wait()
         finally:
             self._wakers.discard(key)
