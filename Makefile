@@ -28,7 +28,7 @@ docs: $(VENV)/.developing  ## build the site into _docs and check its links
 	@$(BIN)/python tools/docs.py
 	@$(BIN)/python tools/check_site.py
 
-bench: .venv-bench/.benchmarking  ## compare with other libraries, in about twenty minutes
+bench: .venv-bench/.benchmarking  ## compare with other libraries, in about half an hour
 	@.venv-bench/bin/python -m benchmarks
 
 clean:  ## remove all that was built or installed here

@@ -104,40 +104,40 @@ class Unfair(RawASGI):
             number += 1
 
 class DroppingForOne(Unfair):
-    complaint = 'expected event 25, received event 26'
-    def sent(self, number, event): return [] if number == 25 else [event]
+    complaint = 'expected event 205, received event 206'
+    def sent(self, number, event): return [] if number == 205 else [event]
 
 class DoublingForOne(Unfair):
-    complaint = 'expected event 26, received event 25'
-    def sent(self, number, event): return [event, event] if number == 25 else [event]
+    complaint = 'expected event 206, received event 205'
+    def sent(self, number, event): return [event, event] if number == 205 else [event]
 
 class SwappingForOne(Unfair):
-    complaint = 'expected event 25, received event 26'
+    complaint = 'expected event 205, received event 206'
     def sent(self, number, event):
-        if number == 25: self.held = event
-        return {25: [], 26: [event, getattr(self, 'held', b'')]}.get(number, [event])
+        if number == 205: self.held = event
+        return {205: [], 206: [event, getattr(self, 'held', b'')]}.get(number, [event])
 
 class GarblingForOne(Unfair):
-    complaint = "expected event 25, received b'data: 0000025"
-    def sent(self, number, event): return [event.replace(b'xx', b'x', 1)] if number == 25 else [event]
+    complaint = "expected event 205, received b'data: 0000205"
+    def sent(self, number, event): return [event.replace(b'xx', b'x', 1)] if number == 205 else [event]
 
 class StoppingForOne(Unfair):
-    complaint = 'expected event 25, received nothing more for 0.5 s'
-    def sent(self, number, event): return [event] if number < 25 else []
+    complaint = 'expected event 205, received nothing more for 0.5 s'
+    def sent(self, number, event): return [event] if number < 205 else []
 
 class CuttingForOne(Unfair):
-    complaint = "expected the end of the stream, received half an event: b'data: 0000025"
-    def sent(self, number, event): return {25: [event[:20]]}.get(number, [event] if number < 25 else [])
+    complaint = "expected the end of the stream, received half an event: b'data: 0000205"
+    def sent(self, number, event): return {205: [event[:20]]}.get(number, [event] if number < 205 else [])
 
 class EndingForOne(Unfair):
-    complaint = 'expected event 25, received the end of the stream'
+    complaint = 'expected event 205, received the end of the stream'
     async def changed(self, events):
-        for _ in range(25): yield await anext(events)
+        for _ in range(205): yield await anext(events)
 
 class BreakingForAll(Unfair):
-    complaint = 'expected event 2[05], received the loss of the connection'
+    complaint = 'expected event 20[05], received the loss of the connection'
     def sent(self, number, event):
-        if number == 25: raise SystemExit
+        if number == 205: raise SystemExit
         return [event]
 
 FANOUT = FanoutBenchmark(3, bursts=2, patience=0.5)

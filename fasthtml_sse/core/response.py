@@ -22,7 +22,7 @@ from .hub import POLL, Hub, find_transport
 from .source import LINGER, Driver, check_source, drop_source, failure, log
 
 # %% auto #0
-__all__ = ['PASSING', 'ReadySource', 'innermost', 'Writer', 'Sender', 'Connection', 'last_event_id', 'check_seconds',
+__all__ = ['SENT', 'PASSING', 'ReadySource', 'innermost', 'Writer', 'Sender', 'Connection', 'last_event_id', 'check_seconds',
            'SSEResponse']
 
 # %% ../../nbs/core/response.ipynb #3c9a9c34
@@ -36,7 +36,7 @@ class ReadySource(Protocol):
     def end(self, words: bytes = b'') -> None: "Stop soon, with these last words."
     async def aclose(self) -> None: "Stop without words and clean up, in bounded time."
 
-# %% ../../nbs/core/response.ipynb #27c5d56b
+# %% ../../nbs/core/response.ipynb #91da015f
 @types.coroutine
 def _resume(sending: Generator, waiting_for: Any) -> Generator:
     "Go on with a `send` that was stepped once and then waited for `waiting_for`."
@@ -45,6 +45,8 @@ def _resume(sending: Generator, waiting_for: Any) -> Generator:
         except BaseException as e: step, arg = sending.throw, e
         try: waiting_for = step(arg)
         except StopIteration as e: return e.value
+
+SENT = object()  # a `send` that did not have to wait
 
 PASSING = {  # what only passes on what follows the head, and calls what it wraps `send`
     'starlette._exception_handler': 'wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender',
@@ -81,10 +83,8 @@ class Writer:
         "Write `chunk`, the last one unless there is `more`; in a task, or by `act`, and not while `blocked`."
         self.quiet_since = self._loop.time()
         try:
-            sending = self._send({'type': 'http.response.body', 'body': chunk, 'more_body': more})
-            if type(sending) is types.CoroutineType: waiting_for = sending.send(None)
-            else: waiting_for = next(sending := sending.__await__())  # granian's is none
-        except StopIteration: return
+            sending = self._send({'type': 'http.response.body', 'body': chunk, 'more_body': more}).__await__()  # granian's is no coroutine
+            if (waiting_for := next(sending, SENT)) is SENT: return
         except (Exception, asyncio.CancelledError) as e: return self.fail(e)
         self.blocked = asyncio.Task(self._finish(sending, waiting_for), loop=self._loop, context=self._context)  # never an eager one: `context` is entered
         self.blocked.add_done_callback(self._free)
