@@ -1,7 +1,9 @@
 "SQLiteLog where things go wrong: killed writers, full disks, locked and broken files, and what waiting costs."
 import asyncio, os, random, sqlite3, subprocess, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from statistics import median
-from threading import Thread
+from threading import Barrier, Thread
 
 import pytest
 
@@ -35,7 +37,9 @@ def test_what_was_returned_is_there_after_kill_9(tmp_path, seed):
             if line.endswith('\n'): returned[name].append(line.split()[1])
     threads = [Thread(target=follow, args=pair) for pair in zip(processes, 'ab')]
     for thread in threads: thread.start()
-    while min(map(len, returned.values())) < 50 + 37 * seed: time.sleep(0.001)
+    while min(map(len, returned.values())) < 50 + 37 * seed:
+        assert all(process.poll() is None for process in processes), 'a publisher failed'
+        time.sleep(0.001)
     for process in processes: process.kill()
     for thread in threads: thread.join()
     for process in processes: process.wait(); process.stdout.close()
@@ -100,6 +104,36 @@ async def test_nobody_waits_for_the_next_look_at_what_this_process_does_itself(t
         for n in range(20):
             id = await channel.publish(n)
             assert (await anext(subscription)).id == id
+        await channel.aclose()
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_all_may_open_a_new_file_at_once(tmp_path, monkeypatch, seed):
+    count, connect = 8, sqlite3.connect
+    ready, stores = Barrier(count), [sqlite.SQLiteStore(tmp_path/'events.db', 1000, None) for _ in range(count)]
+    def connect_together(*args, **settings):
+        db = connect(*args, **settings)
+        ready.wait(10)
+        return db
+    monkeypatch.setattr(sqlite3, 'connect', connect_together)
+    with ThreadPoolExecutor(count) as threads: positions = [*threads.map(lambda store: store.append([('', b'data: x\n\n')]), stores)]
+    assert sorted(positions) == [[n] for n in range(1, count + 1)]
+    assert len({store.id(1) for store in stores}) == 1
+    for store in stores: store.close()
+
+
+@pytest.mark.parametrize('begin', ['begin', 'begin immediate', 'begin exclusive'])
+async def test_a_database_that_somebody_uses_is_waited_for(tmp_path, begin):
+    with closing(sqlite3.connect(tmp_path/'app.db', isolation_level=None)) as db:
+        db.execute('create table notes (text)')
+        db.execute(begin)
+        db.execute('select * from notes').fetchall()
+        channel = Channel(SQLiteLog(tmp_path/'app.db'))
+        publishing = asyncio.ensure_future(channel.publish('x'))
+        await asyncio.wait({publishing}, timeout=0.1)
+        assert not publishing.done()
+        db.execute('commit')
+        assert await publishing == await channel.tail()
         await channel.aclose()
 
 
