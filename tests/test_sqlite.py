@@ -107,6 +107,13 @@ async def test_nobody_waits_for_the_next_look_at_what_this_process_does_itself(t
         await channel.aclose()
 
 
+def test_who_only_publishes_piles_nothing_up(tmp_path):
+    channel = Channel(SQLiteLog(tmp_path/'events.db'))
+    for n in range(50): channel.publish_sync(n)
+    assert channel.log._store._wakes.qsize() == 1
+    asyncio.run(channel.aclose())
+
+
 @pytest.mark.parametrize('seed', range(5))
 def test_all_may_open_a_new_file_at_once(tmp_path, monkeypatch, seed):
     count, connect = 8, sqlite3.connect

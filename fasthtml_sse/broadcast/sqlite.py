@@ -26,7 +26,7 @@ from .store import Page, Row, StoredLog
 __all__ = ['TABLES', 'WAIT', 'BUSY', 'POLL', 'SETTLED', 'AT_LEAST', 'SLACK', 'AGED', 'transaction', 'use_journal', 'make_tables',
            'inode', 'Connections', 'SQLiteStore', 'SQLiteLog']
 
-# %% ../../nbs/broadcast/sqlite.ipynb #7006071f
+# %% ../../nbs/broadcast/sqlite.ipynb #32ca86f7
 TABLES = '''
 create table sse_events (position integer primary key autoincrement, topic text not null, data blob not null, at real not null);
 create index sse_events_of_topic on sse_events (topic, position);
@@ -47,7 +47,7 @@ def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
     db.execute('commit')
 
 def use_journal(db: sqlite3.Connection) -> None:
-    "Have the file use a write-ahead log. SQLite does not wait for others who read it, or do the same, so this does."
+    "Have the file use a write-ahead log. SQLite does not wait here for one who writes to it, or does the same, so this does."
     ends = monotonic() + WAIT
     while True:
         try: return db.execute('pragma journal_mode = wal').close()
@@ -101,7 +101,7 @@ class Connections:
         "Close all; no other thread is using one."
         for db in self._open: db.close()
 
-# %% ../../nbs/broadcast/sqlite.ipynb #4cdddd15
+# %% ../../nbs/broadcast/sqlite.ipynb #bce39a26
 POLL = 0.025  # seconds between two looks for what other processes have written
 SETTLED = 0.05  # seconds after which the time of a file tells any new writing from the last one
 AT_LEAST = 1.0  # seconds after which to look into the file whatever its time says
@@ -118,7 +118,7 @@ class SQLiteStore:
 
     def renew(self) -> None:
         self._left = [*getattr(self, '_left', []), getattr(self, '_connections', None)]  # to close what another process has opened could harm it
-        self._connections, self._calls = Connections(self.path), SimpleQueue()
+        self._connections, self._wakes = Connections(self.path), SimpleQueue()
         self._journal = f'{self.path}-wal'
 
     def close(self) -> None: self._connections.close()
@@ -194,17 +194,16 @@ class SQLiteStore:
             before, touched = touched, self._touched()
             if (touched is None or touched != before) and self.tail() > after: return True
             if touched and touched[0] > time() - SETTLED: touched = None  # what comes now might not show
-            if self._woken(POLL): break
+            if self._woken(): break
         return False
 
-    def wake(self) -> None: self._calls.put(None)
+    def wake(self) -> None:
+        if self._wakes.empty(): self._wakes.put(None)  # nobody may be following
 
-    def _woken(self, seconds: float) -> bool:
-        "Wait so long, or until `wake`."
-        try: self._calls.get(timeout=seconds)
+    def _woken(self) -> bool:
+        "Wait for a moment, or until `wake`."
+        try: return self._wakes.get(timeout=POLL) is None
         except Empty: return False
-        while not self._calls.empty(): self._calls.get()
-        return True
 
     def _touched(self) -> tuple[float, int] | None:
         "What shows that the file was written to."
