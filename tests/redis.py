@@ -7,6 +7,11 @@ import pytest
 from tests.serving import free_port
 
 
+def need_redis():
+    "Skip the running test where there is no `redis-server`."
+    if not shutil.which('redis-server'): pytest.skip('redis-server was not found')
+
+
 class Redis:
     "A server on a free port of this machine, with its data in `folder`."
     def __init__(self, folder, *options):
@@ -14,7 +19,7 @@ class Redis:
         self.url = f'redis://127.0.0.1:{self.port}'
 
     def start(self):
-        if not shutil.which('redis-server'): pytest.skip('redis-server was not found')
+        need_redis()
         self.process = subprocess.Popen(['redis-server', '--port', str(self.port), '--bind', '127.0.0.1', '--dir', str(self.folder), '--save', '', *self.options],
             stdout=subprocess.PIPE, text=True)
         next(line for line in self.process.stdout if 'Ready to accept connections' in line)

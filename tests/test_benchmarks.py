@@ -1,5 +1,5 @@
 "What the benchmarks rest on: a client that misses nothing, servers that end, and a fair judgement."
-import asyncio, json, os, shutil, signal, socket, subprocess, sys, time
+import asyncio, json, os, signal, socket, subprocess, sys, time
 from itertools import count
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from benchmarks.idle import IdleBenchmark
 from benchmarks.report import judge, page
 from benchmarks.server import ROOT, Server
 from benchmarks.source import WARM_UP
+from tests.redis import need_redis
 
 
 class Faulty(RawASGI):
@@ -148,12 +149,12 @@ def test_a_fault_on_one_of_many_connections_is_found_and_named(kind):
 
 @pytest.mark.parametrize('name', ['fasthtml-sse', 'SQLiteLog', 'RedisLog', 'EventStream', 'sse-starlette', 'raw-ASGI', 'uvloop'])
 def test_a_sound_channel_passes(name):
-    if name == 'RedisLog' and not shutil.which('redis-server'): pytest.skip('redis-server was not found')
+    if name == 'RedisLog': need_redis()
     contender, = (c for c in CONTENDERS if c.name == name)
     assert 'cpu_us' in FANOUT.measure(contender, 'burst')
 
-@pytest.mark.skipif(not shutil.which('redis-server'), reason='redis-server was not found')
 def test_no_redis_is_left_behind():
+    need_redis()
     with RedisLog().store() as url, socket.create_connection((url := urlsplit(url)).netloc.split(':')) as connection:
         connection.sendall(b'PING\r\n')
         assert connection.recv(100) == b'+PONG\r\n'
