@@ -55,6 +55,13 @@ browse, visit = partial(browsing, forgiven='AbortError'), partial(visiting, forg
 @pytest.fixture
 def topic(): return Topic()
 
+def until_read(page, *topics):
+    "Wait until the page lists an event of each topic: a server streams before the page reads."
+    for n, topic in enumerate(topics):
+        until(lambda topic=topic: topic.live == 1)
+        topic.publish(item(n))
+        until_items(page, [str(i) for i in range(n + 1)])
+
 
 # What works
 
@@ -81,7 +88,7 @@ def test_the_extension_says_how_the_connection_is(chromium, topic, build):
     with browse(chromium, stock_app(topic, build), build) as context:
         page = context.new_page()
         page.goto(context.site.url)
-        until(lambda: topic.live == 1)
+        until_read(page, topic)
         context.site.stop()
         page.wait_for_function('n => said.length == n', arg=3 if is_4(build) else 2)
         assert page.evaluate('said') == (['before-connection', 'after-connection', 'before-connection'] if is_4(build) else ['Open', 'Error'])
@@ -205,7 +212,7 @@ def test_a_hidden_tab_costs_htmx_4_the_connection(chromium, topic, build):
     with browse(chromium, app, build) as context:
         page = context.new_page()
         page.goto(f'{context.site.url}/both')
-        until(lambda: topic.live == ours.live == 1)
+        until_read(page, topic, ours)
         page.evaluate(HIDE, True)
         if is_4(build): until(lambda: topic.live == 0)
         page.wait_for_timeout(300)
@@ -236,7 +243,7 @@ def test_twelve_pages_hang_with_htmx_2(keeping, topic, build):
 
 def test_an_element_that_a_script_removes_listens_until_the_next_message(chromium, topic, build):
     with visit(chromium, stock_app(topic, build), build) as page:
-        until(lambda: topic.live == 1)
+        until_read(page, topic)
         page.evaluate('document.getElementById("source").remove()')
         page.wait_for_timeout(500)
         if not is_4(build): assert topic.live == 1
