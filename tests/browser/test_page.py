@@ -329,6 +329,7 @@ def test_removal_closes_the_connection_at_once(visit, topic, build, how):
     with visit(app, build) as page:
         until_state(page, 'live', 'inner')
         until_state(page, 'live')
+        until(lambda: topic.live == inner.live == 1)
         if how == 'htmx': page.click('text=Away')
         elif how == 'element': page.evaluate('document.getElementById("inner").remove()')
         elif how == 'parent': page.evaluate('document.getElementById("parent").innerHTML = ""')
@@ -342,6 +343,7 @@ def test_removal_closes_the_connection_at_once(visit, topic, build, how):
 def test_what_is_removed_leaves_nothing_behind(visit, topic, build, shared):
     with visit(live_app(topic, build, shared=shared), build) as page:
         until_state(page, 'live')
+        until(lambda: topic.live == 1)
         page.evaluate('window.gone = new WeakRef(document.getElementById("source")); gone.deref().remove()')
         until(lambda: topic.live == 0, 0.2)
         session = page.context.new_cdp_session(page)
