@@ -84,9 +84,8 @@ async def exercise(server, disturb=None):
     witness, publishing = Client(server.port, TOPICS, start), Publishing(server.port)
     tasks = [asyncio.create_task(client.run(DROPS)) for client in clients] + [asyncio.create_task(witness.run())]
     try:
-        async with asyncio.timeout(120):
-            await asyncio.gather(publishing.run(), *([disturb(publishing)] if disturb else []))
-            while not all(client.has(LAST) for client in [*clients, witness]): await asyncio.sleep(0.05)
+        await asyncio.gather(publishing.run(), *([disturb(publishing)] if disturb else []))
+        while not all(client.has(LAST) for client in [*clients, witness]): await asyncio.sleep(0.05)
     finally:
         for task in tasks: task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
