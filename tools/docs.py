@@ -1,7 +1,7 @@
 """Build the site from the notebooks into `_docs`, without Quarto and without a network.
 
 nbdev processes the notebooks, smalldocs renders them; what lies between the two is here."""
-import posixpath, re, shutil, subprocess, sys
+import inspect, posixpath, re, shutil, subprocess, sys
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
@@ -33,13 +33,19 @@ def module_of(nb, cfg):
     "The installed module that `nb` exports, or the whole package if it exports none"
     return import_module('.'.join(filter(None, [cfg.lib_path.name, _default_exp(nb)])))
 
+def definition(cls):
+    "A class as it is written, without its docstring, which is one line"
+    head, docstring, *body = inspect.getsource(cls).splitlines()
+    return '\n'.join(['```python', head.removesuffix(':') if not any(body) else head, *body, '```'])
+
 def shown(call, module):
     "The Markdown of a `show_doc` call, evaluated in the installed `module`"
     doc = eval(call, vars(module) | {'show_doc': show_doc})
     doc.fn = doc.sym.__qualname__  # by its full name nbdev finds the file but not the line
     text = NbdevLookup().linkify(doc._repr_markdown_())
     if isinstance(doc.sym, type): text = text.replace('```python\ndef ', '```python\nclass ', 1).replace(')->None:\n```', '):\n```', 1)
-    return text
+    # of a class that is made without parameters of its own, a protocol say, its body is what there is to know
+    return re.sub(r'```python\nclass \w+\(\n +\*args, \*\*kwargs\n\):\n```', lambda _: definition(doc.sym), text)
 
 def relative(text, page, cfg):
     "`text` with links to the published site made relative to `page`, so that the site works and can be checked anywhere"
