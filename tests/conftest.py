@@ -7,19 +7,19 @@ import fasthtml_sse.core.source as source
 from fasthtml_sse.core.hub import Hub
 from tests.clock import VirtualLoop
 
-FOR_EVER = 300  # seconds; the longest test takes 25 on two cores of which nobody else takes any
+LIMIT = 60  # seconds; more for a test that says so: `pytest.mark.limit(240)`
 
 
 @pytest.fixture
 def anyio_backend(): return 'asyncio', {'debug': True}
 
 
-def leaving_no_task(test):
-    "`test`, which fails if it hangs, or leaves a task, a timer or a hub behind."
+def leaving_no_task(test, limit):
+    "`test`, which fails if it takes longer than `limit` seconds, or leaves a task, a timer or a hub behind."
     @functools.wraps(test)
     async def checked(*args, **kwargs):
         loop, before = asyncio.get_running_loop(), asyncio.all_tasks()
-        async with asyncio.timeout(None if isinstance(loop, VirtualLoop) else FOR_EVER): await test(*args, **kwargs)
+        async with asyncio.timeout(None if isinstance(loop, VirtualLoop) else limit): await test(*args, **kwargs)
         for _ in range(100):
             if not (left := asyncio.all_tasks() - before - source._lingering): break
             await asyncio.wait(left, timeout=0.01)
@@ -35,7 +35,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         holder, name = (item.obj.hypothesis, 'inner_test') if hasattr(item.obj, 'hypothesis') else (item, 'obj')
         test = getattr(holder, name)
-        if inspect.iscoroutinefunction(test) and not hasattr(test, 'is_checked'): setattr(holder, name, leaving_no_task(test))
+        if not inspect.iscoroutinefunction(test) or hasattr(test, 'is_checked'): continue
+        limit = item.get_closest_marker('limit')
+        setattr(holder, name, leaving_no_task(test, limit.args[0] if limit else LIMIT))
 
 
 def pytest_terminal_summary(terminalreporter):
