@@ -3,9 +3,10 @@ import asyncio, os, signal, subprocess, sys
 
 import pytest
 
-from fasthtml_sse import Channel, Entry, Gap, LogError, RedisLog
+from fasthtml_sse import Channel, Gap, LogError, RedisLog
 from fasthtml_sse.broadcast import redis as redis_module
 from redis import Redis as Client
+from tests.logs import PATIENCE, read
 from tests.redis import redis
 from tests.serving import ROOT
 
@@ -23,11 +24,11 @@ async def channel(server):
     await channel.aclose()
 
 async def data_of(subscription):
-    async with asyncio.timeout(10): item = await anext(subscription)
-    return item.frame.split(b'data: ')[1].decode().strip() if isinstance(item, Entry) else item
+    item, = await read(subscription)
+    return item
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition(): await asyncio.sleep(0.01)
 
 
