@@ -36,7 +36,7 @@ def module_of(nb, cfg):
 def definition(cls):
     "A class as it is written, without its docstring, which is one line"
     head, docstring, *body = inspect.getsource(cls).splitlines()
-    return '\n'.join(['```python', head.removesuffix(':') if not any(body) else head, *body, '```'])
+    return '\n'.join(['```python', head if any(body) else head.removesuffix(':'), *body, '```'])
 
 def shown(call, module):
     "The Markdown of a `show_doc` call, evaluated in the installed `module`"

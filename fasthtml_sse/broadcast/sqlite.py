@@ -101,7 +101,7 @@ class Connections:
         "Close all; no other thread is using one."
         for db in self._open: db.close()
 
-# %% ../../nbs/broadcast/sqlite.ipynb #bce39a26
+# %% ../../nbs/broadcast/sqlite.ipynb #884efe58
 POLL = 0.025  # seconds between two looks for what other processes have written
 SETTLED = 0.05  # seconds after which the time of a file tells any new writing from the last one
 AT_LEAST = 1.0  # seconds after which to look into the file whatever its time says
@@ -198,11 +198,11 @@ class SQLiteStore:
         return False
 
     def wake(self) -> None:
-        if self._wakes.empty(): self._wakes.put(None)  # nobody may be following
+        if self._wakes.empty(): self._wakes.put(True)  # nobody may be following
 
     def _woken(self) -> bool:
         "Wait for a moment, or until `wake`."
-        try: return self._wakes.get(timeout=POLL) is None
+        try: return self._wakes.get(timeout=POLL)
         except Empty: return False
 
     def _touched(self) -> tuple[float, int] | None:
