@@ -1,13 +1,16 @@
-"What all tests share: the event loop, no task left behind, and no skipped test in CI."
+"What all tests share: limits of time, no task left behind, who runs beside whom, and no skipped test in CI."
 import asyncio, functools, inspect, os
+from pathlib import Path
 
 import pytest
 
 import fasthtml_sse.core.source as source
 from fasthtml_sse.core.hub import Hub
-from tests.clock import VirtualLoop
+from tests.support.clock import VirtualLoop
+from tests.support.redis import stop_shared
 
-LIMIT = 60  # seconds; more for a test that says so: `pytest.mark.limit(240)`
+FOLDERS = ['process', 'unit', 'browser']  # the order in which they run
+GRACE = 10  # seconds that a test has to clean up, after its own limit and before it is broken off
 
 
 @pytest.fixture
@@ -31,13 +34,33 @@ def leaving_no_task(test, limit):
     return checked
 
 
+def check_what_is_left(item):
+    holder, name = (item.obj.hypothesis, 'inner_test') if hasattr(item.obj, 'hypothesis') else (item, 'obj')
+    test = getattr(holder, name)
+    if not inspect.iscoroutinefunction(test) or hasattr(test, 'is_checked'): return
+    marker = item.get_closest_marker('timeout')
+    limit = marker.args[0] if marker else float(item.config.getini('timeout'))
+    setattr(holder, name, leaving_no_task(test, limit - GRACE))
+
+
+def folder_of(item): return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+def group_of(item):
+    "Tests of one group run one after another: what measures time, what shares a page or a browser's tab, and else a file."
+    if folder_of(item) == 'process': return 'process'
+    build = item.callspec.params.get('build', '') if hasattr(item, 'callspec') else ''
+    return f'{folder_of(item)}/{item.path.stem} {build}'.strip()
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
     for item in items:
-        holder, name = (item.obj.hypothesis, 'inner_test') if hasattr(item.obj, 'hypothesis') else (item, 'obj')
-        test = getattr(holder, name)
-        if not inspect.iscoroutinefunction(test) or hasattr(test, 'is_checked'): continue
-        limit = item.get_closest_marker('limit')
-        setattr(holder, name, leaving_no_task(test, limit.args[0] if limit else LIMIT))
+        check_what_is_left(item)
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    yield
+    # Playwright keeps a loop running in its thread, which no async test elsewhere would survive: so the browser's come last
+    items.sort(key=lambda item: FOLDERS.index(folder_of(item)))
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -46,5 +69,6 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_sessionfinish(session, exitstatus):
+    stop_shared()
     reporter = session.config.pluginmanager.get_plugin('terminalreporter')
     if os.environ.get('CI') and reporter and reporter.stats.get('skipped') and not exitstatus: session.exitstatus = 1

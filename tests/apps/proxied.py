@@ -4,7 +4,7 @@ import asyncio, time
 from starlette.responses import StreamingResponse
 
 from fasthtml_sse import sse
-from tests.apps.streams import app, note, rt
+from tests.apps.streams import note, rt
 
 async def stamps():
     "The time, ten times a second."

@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from .live import BUILDS, visit
+from .live import BUILDS, SHIPPED, visit
 
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
     '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1']
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items):
-    "Run these tests together, so that the browser starts once."
-    items.sort(key=lambda item: item.path.is_relative_to(Path(__file__).parent))
+def pytest_generate_tests(metafunc):
+    "Each test of a page runs with the htmx that FastHTML ships; `make test-all` runs it with all. What is about connections has enough in one."
+    if 'build' not in metafunc.fixturenames or any('build' in mark.args[0] for mark in metafunc.definition.iter_markers('parametrize')): return
+    few = SHIPPED[:1] if metafunc.definition.get_closest_marker('connections') else SHIPPED
+    builds = [build if build in few else pytest.param(build, marks=pytest.mark.full) for build in BUILDS]
+    metafunc.parametrize('build', builds, scope='package')
 
 
-# Playwright keeps a loop running in this thread, which no async test elsewhere would survive: so not for the whole session
 @pytest.fixture(scope='package')
 def chromium():
     "A headless browser that finds no address but 127.0.0.1."
@@ -26,12 +27,6 @@ def chromium():
     path = shutil.which('chromium')
     if not path: pytest.skip('chromium was not found')
     with sync_api.sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=FLAGS) as browser: yield browser
-
-
-@pytest.fixture(params=BUILDS, scope='package')
-def build(request):
-    "A version of htmx."
-    return request.param
 
 
 @pytest.fixture(scope='package')

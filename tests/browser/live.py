@@ -17,6 +17,7 @@ import fasthtml_sse
 NPM = Path(__file__).parent.parent / 'node_modules'
 MORPH = Path(fasthtml_sse.__file__).parent / 'sse_morph.js'
 BUILDS = ['2.0.7', '2.0.11', '4.0.0', '4.0.1']  # tests/package.json installs each of them as htmx-<version>
+SHIPPED = ['2.0.7', '4.0.0']  # the ones that FastHTML loads, its default first
 
 
 def scripts(build: str) -> list[str]:

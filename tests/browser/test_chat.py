@@ -5,8 +5,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.redis import redis
-from tests.serving import ROOT, free_port
+from tests.support.redis import redis
+from tests.support import ROOT
+from tests.support.serving import free_port
 
 from .pages import answer_from_npm
 

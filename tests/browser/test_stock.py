@@ -1,5 +1,5 @@
 "What htmx's own extensions for streams do, and what they leave to the page: each claim of how-to/stock.ipynb."
-import asyncio, re, time
+import asyncio, time
 from functools import partial
 
 import pytest

@@ -1,13 +1,12 @@
 "Many pages and many tabs: no connection is left behind, and a shared one outlives every tab."
 import asyncio
-from functools import partial
 from shutil import which
 
 import pytest
 from fasthtml.common import *
 from playwright.sync_api import TimeoutError as TimedOut
 
-from fasthtml_sse import ConnectionStatus, SSESource, swap
+from fasthtml_sse import ConnectionStatus, SSESource
 
 from .conftest import FLAGS
 from .pages import Topic, browsing, page_app, route_of, until

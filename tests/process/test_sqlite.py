@@ -9,8 +9,8 @@ import pytest
 
 from fasthtml_sse import Channel, Gap, LogError, SQLiteLog
 from fasthtml_sse.broadcast import sqlite
-from tests.logs import read, settled
-from tests.serving import ROOT
+from tests.support.logs import read, settled
+from tests.support import ROOT
 
 pytestmark = pytest.mark.anyio
 

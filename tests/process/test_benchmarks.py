@@ -15,7 +15,7 @@ from benchmarks.idle import IdleBenchmark
 from benchmarks.report import judge, page
 from benchmarks.server import ROOT, Server
 from benchmarks.source import WARM_UP
-from tests.redis import need_redis
+from tests.support.redis import need_redis
 
 
 class Faulty(RawASGI):

@@ -8,8 +8,8 @@ import uvicorn as uvicorn_package
 
 from fasthtml_sse import SSEResponse, SSEStream
 from fasthtml_sse.core.source import LINGER
-from tests.servers import HYPERCORN, ROWS, stop
-from tests.serving import connect, serving, streams, uvicorn
+from tests.support.servers import HYPERCORN, ROWS, stop
+from tests.support.serving import connect, serving, streams, uvicorn
 
 pytestmark = pytest.mark.anyio
 COMMANDS = {'h11': uvicorn('--http', 'h11'), 'httptools': uvicorn('--http', 'httptools'), 'hypercorn': HYPERCORN}

@@ -9,12 +9,11 @@ from hypothesis import given, settings, strategies as st
 
 from fasthtml_sse import EventParser, Frame, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
 from fasthtml_sse.testing import open_stream
-from tests.clock import VirtualLoop
+from tests.support.clock import virtual
 
 pytestmark = pytest.mark.anyio
 BARE = dict(send_initial_message=False, send_close_message=False)
 CLOSE = 'event: close\ndata: Connection closed\n\n'
-virtual = pytest.mark.parametrize('anyio_backend', [('asyncio', {'loop_factory': VirtualLoop})], ids=['virtual'])
 
 
 async def frames(source, transform=None, **config): return [f async for f in SSEStream(StreamConfig(**config)).stream(source, transform)]

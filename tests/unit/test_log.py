@@ -13,12 +13,11 @@ from fasthtml_sse import Channel, Entry, EventParser, Gap, LogError, MemoryLog
 from fasthtml_sse.broadcast.log import IN_ALL
 from fasthtml_sse.core.source import HEARTBEAT, LIMIT, TURN
 from fasthtml_sse.testing import open_stream
-from tests.clock import VirtualLoop
-from tests.logs import KINDS, PATIENCE, on_every_log, opened, publish, read, read_on, settled
-from tests.test_response import Chunks
+from tests.support.asgi import Client
+from tests.support.clock import PATIENCE, virtual
+from tests.support.logs import KINDS, on_every_log, opened, publish, read, read_on, settled
 
 pytestmark = pytest.mark.anyio
-virtual = pytest.mark.parametrize('anyio_backend', [('asyncio', {'loop_factory': VirtualLoop})], ids=['virtual'])
 
 
 class Sleeper:
@@ -262,20 +261,20 @@ async def test_a_reader_that_keeps_up_is_not_told_when_other_topics_are_trimmed_
     channel = opened(logs, 1)
     await publish(channel, 'old', topic='mine')
     subscription = channel.subscribe('mine', after=await channel.tail())
-    step, chunks = asyncio.create_task(read(subscription)), Chunks()
-    request = asyncio.create_task(chunks.get(channel.response('mine', heartbeat_interval=None)))
-    while not (channel.log._audiences and chunks.sent): await asyncio.sleep(0.001)
-    chunks.free.clear()  # a client that takes nothing has still missed nothing
+    step, client = asyncio.create_task(read(subscription)), Client()
+    request = asyncio.create_task(client.get(channel.response('mine', heartbeat_interval=None)))
+    while not (channel.log._audiences and client.sent): await asyncio.sleep(0.001)
+    client.free.clear()  # a client that takes nothing has still missed nothing
     for n in range(IN_ALL * (logs.slack + 1) * 3):
         await channel.publish('x', f'job {n}')
         await settled(channel.log)  # who comes to them when all is gone cannot know whose they were
     id, = await publish(channel, 'new', topic='mine')
     assert await step == ['new']
-    chunks.free.set()
+    client.free.set()
     async with asyncio.timeout(PATIENCE):
-        while len(chunks.sent) < 2: await asyncio.sleep(0.001)
-    assert chunks.sent[1] == f'id: {id}\ndata: new\n\n'.encode()
-    chunks.left.set()
+        while len(client.sent) < 2: await asyncio.sleep(0.001)
+    assert client.sent[1] == f'id: {id}\ndata: new\n\n'.encode()
+    client.left.set()
     await request
 
 @on_every_log
@@ -334,14 +333,14 @@ async def test_closing_ends_who_reads_and_refuses_what_is_published_later(logs):
     after = await channel.tail()
     waiting, idle = channel.subscribe(after=after), channel.subscribe('a', after=after)
     stream = asyncio.create_task(anext(waiting, 'over'))
-    chunks = Chunks()
-    request = asyncio.create_task(chunks.get(channel.response(heartbeat_interval=None)))
+    client = Client()
+    request = asyncio.create_task(client.get(channel.response(heartbeat_interval=None)))
     async with asyncio.timeout(PATIENCE):
-        while not chunks.sent: await asyncio.sleep(0.001)
+        while not client.sent: await asyncio.sleep(0.001)
         await channel.aclose()
         assert await stream == 'over' and [entry async for entry in idle] == [] and [entry async for entry in channel.subscribe()] == []
         await request
-    assert chunks.sent[-1] == b'' and b''.join(chunks.sent) == f'id: {after}\n\n'.encode()
+    assert client.sent[-1] == b'' and b''.join(client.sent) == f'id: {after}\n\n'.encode()
     with pytest.raises(LogError): await channel.publish('x')
     with pytest.raises(LogError): channel.publish_sync('x')
     await channel.aclose()
@@ -627,17 +626,17 @@ class Browser:
         return f'snapshot {shown}'
 
     def connect(self, interval):
-        self.chunks, self.fed, self.resumed = Chunks(), 0, True
+        self.fed, self.resumed = 0, True
         id = self.parser.last_event_id
         self.parser = EventParser()
         if id: self.parser.feed(f'id: {id}\n\n'.encode())
         response = self.world.channel.response(*self.topics, snapshot=self.snapshot if self.shows else None, heartbeat_interval=interval, send_timeout=30)
-        scope = {'type': 'http', 'method': 'GET', 'headers': [(b'last-event-id', id.encode())] if id else [], 'query_string': b''}
-        self.connection = asyncio.create_task(response(scope, self.chunks.receive, self.chunks.send))
+        self.client = Client.asking(response, id)
+        self.connection = self.client.request
 
     def receive(self, upto=None):
         "Take what was sent, or its first bytes only."
-        body = b''.join(self.chunks.sent)
+        body = b''.join(self.client.sent)
         first, *_ = body.replace(HEARTBEAT, b'').split(b'\n\n') if self.world.mirrored else body.split(b'\n\n')  # a store may have to be waited for
         assert re.fullmatch(b'(id: .*)?', first), 'a stream begins with a position'
         end = len(body) if upto is None else self.fed + upto % (len(body) - self.fed + 1)
@@ -671,7 +670,7 @@ class Browser:
 
     async def drop(self, cut):
         self.receive(cut)
-        self.chunks.left.set(); self.chunks.free.set()
+        self.client.leave()
         await self.connection
 
 @st.composite
@@ -705,14 +704,14 @@ async def play(log, maxlen, clients, steps, wait, interval, patience=PATIENCE):
                 case 'turns', n:
                     for _ in range(n): await asyncio.sleep(0)
                 case 'wait', n: await asyncio.sleep(n * wait)
-                case 'block', i: pair[i].chunks.free.clear()
-                case 'free', i: pair[i].chunks.free.set()
+                case 'block', i: pair[i].client.free.clear()
+                case 'free', i: pair[i].client.free.set()
                 case 'receive', i: pair[i].receive()
                 case 'drop', i, cut:
                     await pair[i].drop(cut)
                     pair[i].connect(interval)
         for browser in pair:
-            browser.chunks.free.set()
+            browser.client.free.set()
             async with asyncio.timeout(patience):
                 while not browser.has_all():
                     if browser.connection.done(): await browser.drop(-1); browser.connect(interval)  # it was given up while it took nothing
@@ -722,7 +721,7 @@ async def play(log, maxlen, clients, steps, wait, interval, patience=PATIENCE):
             browser.receive()
     finally:
         for browser in pair:
-            browser.chunks.left.set(); browser.chunks.free.set()
+            browser.client.leave()
             await asyncio.wait({browser.connection})
         assert not log._audiences
 

@@ -1,5 +1,5 @@
 "What the suites of the channel share: one class for each log, how it is made and how another process would open it."
-import asyncio, atexit, functools, tempfile
+import asyncio, functools, tempfile
 from itertools import count
 from pathlib import Path
 
@@ -7,7 +7,9 @@ import pytest
 
 import fasthtml_sse.broadcast.redis as redis_module
 from fasthtml_sse import Channel, EventParser, Gap, MemoryLog, RedisLog, SQLiteLog
-from tests import redis
+
+from . import redis
+from .clock import PATIENCE
 
 
 class Logs:
@@ -60,19 +62,8 @@ class Redis(Logs):
         super().__init__()
         self._name = f'test {next(self._names)}'
         self._block, redis_module.BLOCK = redis_module.BLOCK, 20  # milliseconds for which the end of a test has to wait
-    def open(self, maxlen): return RedisLog(redis_url(), maxlen=maxlen, name=self._name)
+    def open(self, maxlen): return RedisLog(redis.shared().url, maxlen=maxlen, name=self._name)
     async def clean_up(self): redis_module.BLOCK = self._block
-
-
-@functools.cache
-def redis_url():
-    "The address of a Redis of this session's own."
-    folder = tempfile.TemporaryDirectory()
-    server = redis.Redis(folder.name, '--appendonly', 'no')
-    server.start()
-    def end(): server.stop(); folder.cleanup()
-    atexit.register(end)
-    return server.url
 
 
 KINDS = [Memory, SQLite, Redis]
@@ -88,8 +79,6 @@ def on_every_log(test):
 
 
 # What is read
-
-PATIENCE = 10  # seconds after which a test has failed
 
 def text_of(entry):
     "The data of an entry; its id in front if it is a gap."

@@ -15,12 +15,11 @@ from fasthtml_sse import Channel, ChannelStats, Entry, EventParser, Frame, Gap, 
 from fasthtml_sse.broadcast.log import logs
 from fasthtml_sse.core.source import LIMIT
 from fasthtml_sse.testing import open_stream
-from tests.clock import VirtualLoop
-from tests.logs import PATIENCE, publish, read
-from tests.test_response import Chunks, app_of
+from tests.support.asgi import Client, app_of
+from tests.support.clock import PATIENCE, turns, until, virtual
+from tests.support.logs import publish, read
 
 pytestmark = pytest.mark.anyio
-virtual = pytest.mark.parametrize('anyio_backend', [('asyncio', {'loop_factory': VirtualLoop})], ids=['virtual'])
 
 UNKNOWN = 'ffffffffffff-7'
 
@@ -28,33 +27,6 @@ UNKNOWN = 'ffffffffffff-7'
 def frame(id, data): return f'id: {id}\ndata: {data}\n\n'.encode()
 
 def gap_frame(id, after): return f'id: {id}\nevent: gap\ndata: {json.dumps(dict(after=after))}\n\n'.encode()
-
-async def until(condition):
-    "Give others their turns until `condition` holds."
-    async with asyncio.timeout(None if isinstance(asyncio.get_running_loop(), VirtualLoop) else PATIENCE):
-        while not condition(): await asyncio.sleep(0)
-
-async def turns(n=30):
-    for _ in range(n): await asyncio.sleep(0)
-
-class Client(Chunks):
-    "One request for a response of a channel; leaves with its block."
-    def __init__(self, response, last_event_id=None):
-        super().__init__()
-        headers = [(b'last-event-id', last_event_id.encode())] if last_event_id else []
-        self.request = asyncio.create_task(response(dict(type='http', method='GET', headers=headers, query_string=b''), self.receive, self.send))
-    async def __aenter__(self):
-        await until(lambda: self.sent or self.request.done())
-        return self
-    async def __aexit__(self, *error):
-        self.left.set(); self.free.set()
-        await asyncio.wait({self.request})
-        if not error[0]: self.request.result()
-    async def over(self):
-        async with asyncio.timeout(PATIENCE): await self.request
-    @property
-    def body(self): return b''.join(self.sent)
-    async def got(self, end): await until(lambda: self.body.endswith(end) or self.request.done()); assert self.body.endswith(end), self.body
 
 def id_in(body):
     "The id that a browser would come back with after `body`."
@@ -68,27 +40,27 @@ def id_in(body):
 async def test_the_first_bytes_are_where_a_new_client_stands():
     channel = Channel()
     for _ in range(2):
-        async with Client(channel.response()) as client: assert client.sent == [f'id: {await channel.tail()}\n\n'.encode()]
+        async with Client.asking(channel.response()) as client: assert client.sent == [f'id: {await channel.tail()}\n\n'.encode()]
         await channel.publish('x')
 
 async def test_a_new_client_starts_live_without_a_gap():
     channel = Channel(MemoryLog(1))
     await publish(channel, *'abc')
-    async with Client(channel.response()) as client:
+    async with Client.asking(channel.response()) as client:
         id, = await publish(channel, 'now')
         await client.got(frame(id, 'now'))
         assert len(client.sent) == 2
 
 async def test_a_client_that_saw_only_the_first_bytes_resumes_without_loss():
     channel = Channel()
-    async with Client(channel.response()) as client: pass
+    async with Client.asking(channel.response()) as client: pass
     ids = await publish(channel, *'ab')
-    async with Client(channel.response(), id_in(client.body)) as client: assert client.sent == [client.body[:client.body.index(b'\n\n') + 2] + frame(ids[0], 'a') + frame(ids[1], 'b')]
+    async with Client.asking(channel.response(), id_in(client.body)) as client: assert client.sent == [client.body[:client.body.index(b'\n\n') + 2] + frame(ids[0], 'a') + frame(ids[1], 'b')]
 
 async def test_who_resumes_hears_the_same_id_again_and_then_what_follows():
     channel = Channel()
     ids = await publish(channel, *'abc')
-    async with Client(channel.response(), ids[0]) as client: assert client.body == f'id: {ids[0]}\n\n'.encode() + frame(ids[1], 'b') + frame(ids[2], 'c')
+    async with Client.asking(channel.response(), ids[0]) as client: assert client.body == f'id: {ids[0]}\n\n'.encode() + frame(ids[1], 'b') + frame(ids[2], 'c')
 
 async def test_the_query_gives_the_id_where_there_is_no_header():
     channel = Channel()
@@ -103,11 +75,11 @@ async def test_a_response_reads_its_topics_only():
     start = await channel.tail()
     for topic in 'abcab': await channel.publish(f'for {topic}', topic)
     for topics, expected in [('a', 'aa'), ('bc', 'bcb'), ('', 'abcab')]:
-        async with Client(channel.response(*topics), start) as client: assert [e.data for e in EventParser().feed(client.body)] == [f'for {topic}' for topic in expected]
+        async with Client.asking(channel.response(*topics), start) as client: assert [e.data for e in EventParser().feed(client.body)] == [f'for {topic}' for topic in expected]
 
 async def test_ids_are_written_once_for_all_and_never_by_the_reader():
     channel = Channel()
-    async with Client(channel.response()) as one, Client(channel.response()) as two:
+    async with Client.asking(channel.response()) as one, Client.asking(channel.response()) as two:
         id, = await publish(channel, 'x')
         for client in (one, two): await client.got(frame(id, 'x'))
         assert one.sent[-1] is two.sent[-1]
@@ -117,7 +89,7 @@ async def test_a_value_is_rendered_once_however_many_read():
     class Once:
         def __ft__(self): rendered.append(1); return Div('x')
     channel = Channel()
-    async with Client(channel.response()) as one, Client(channel.response('')) as two:
+    async with Client.asking(channel.response()) as one, Client.asking(channel.response('')) as two:
         id = await channel.publish(Once())
         for client in (one, two): await client.got(frame(id, '<div>x</div>'))
     assert rendered == [1]
@@ -128,7 +100,7 @@ async def test_a_value_is_rendered_once_however_many_read():
 @virtual
 async def test_heartbeats_carry_the_present_position(anyio_backend):
     channel = Channel()
-    async with Client(channel.response('a', heartbeat_interval=1)) as client:
+    async with Client.asking(channel.response('a', heartbeat_interval=1)) as client:
         for n in range(3):
             id = await channel.publish('of no interest', 'b')
             await asyncio.sleep(1.1)
@@ -137,16 +109,16 @@ async def test_heartbeats_carry_the_present_position(anyio_backend):
 @virtual
 async def test_a_client_that_saw_only_a_heartbeat_resumes_without_loss_however_much_was_trimmed_before(anyio_backend):
     channel = Channel(MemoryLog(1))
-    async with Client(channel.response('a', 'b', heartbeat_interval=1)) as client:
+    async with Client.asking(channel.response('a', 'b', heartbeat_interval=1)) as client:
         for n in range(30): await channel.publish('x', f'other {n}')
         await asyncio.sleep(1.1)
     id = await channel.publish('kept', 'a')
-    async with Client(channel.response('a', 'b'), id_in(client.body)) as client: assert client.body.endswith(frame(id, 'kept')) and b'gap' not in client.body
+    async with Client.asking(channel.response('a', 'b'), id_in(client.body)) as client: assert client.body.endswith(frame(id, 'kept')) and b'gap' not in client.body
 
 @virtual
 async def test_a_heartbeat_never_passes_an_event_that_was_not_sent(anyio_backend):
     channel = Channel()
-    async with Client(channel.response(heartbeat_interval=1)) as client:
+    async with Client.asking(channel.response(heartbeat_interval=1)) as client:
         client.free.clear()
         ids = await publish(channel, *'abc')
         await asyncio.sleep(3.5)
@@ -162,7 +134,7 @@ async def test_who_has_still_to_be_told_gets_heartbeats_without_an_id(anyio_back
     channel = Channel()
     for id in (None, UNKNOWN):
         begun.clear(); release.clear()
-        async with Client(channel.response(snapshot=snapshot, heartbeat_interval=1), id) as client:
+        async with Client.asking(channel.response(snapshot=snapshot, heartbeat_interval=1), id) as client:
             await begun.wait()
             await publish(channel, 'meanwhile')
             await asyncio.sleep(2.2)
@@ -174,7 +146,7 @@ async def test_who_has_still_to_be_told_gets_heartbeats_without_an_id(anyio_back
 
 @virtual
 async def test_no_heartbeats_when_none_are_wanted(anyio_backend):
-    async with Client(Channel().response(heartbeat_interval=None)) as client:
+    async with Client.asking(Channel().response(heartbeat_interval=None)) as client:
         await asyncio.sleep(1000)
         assert len(client.sent) == 1
 
@@ -185,7 +157,7 @@ async def test_a_gap_comes_first_with_the_id_of_that_moment_and_nothing_older_fo
     channel = Channel(MemoryLog(2))
     lost, *_, last = await publish(channel, *'abcd')
     for id in (UNKNOWN, 'nonsense', lost):
-        async with Client(channel.response(), id) as client:
+        async with Client.asking(channel.response(), id) as client:
             told = client.body[client.body.index(b'\n\n') + 2:]
             assert told in (b'', gap_frame(last, id))
             await client.got(gap_frame(last, id))
@@ -204,16 +176,16 @@ async def test_a_client_that_leaves_before_it_is_told_is_told_again():
     channel = Channel(MemoryLog(1))
     ids = await publish(channel, *'abc')
     for id in (UNKNOWN, ids[0]):
-        async with Client(channel.response(), id) as client: await client.got(gap_frame(ids[-1], id))
+        async with Client.asking(channel.response(), id) as client: await client.got(gap_frame(ids[-1], id))
         before_gap = client.body[:client.body.index(b'event: gap')]
-        async with Client(channel.response(), id_in(before_gap)) as client:
+        async with Client.asking(channel.response(), id_in(before_gap)) as client:
             await until(lambda: b'event: gap' in client.body)
-        async with Client(channel.response(), id_in(client.body)) as client: await turns()
+        async with Client.asking(channel.response(), id_in(client.body)) as client: await turns()
         assert client.body == f'id: {ids[-1]}\n\n'.encode()
 
 async def test_a_client_that_is_overtaken_is_told_in_mid_stream_and_goes_on_at_the_end():
     channel = Channel(MemoryLog(3))
-    async with Client(channel.response()) as client:
+    async with Client.asking(channel.response()) as client:
         first, = await publish(channel, 'first')
         await client.got(frame(first, 'first'))
         client.free.clear()
@@ -230,7 +202,7 @@ async def test_a_client_that_is_overtaken_is_told_in_mid_stream_and_goes_on_at_t
 async def test_a_client_that_is_overtaken_is_shown_the_snapshot():
     channel, shown = Channel(MemoryLog(1)), []
     async def snapshot(): shown.append(1); return f'snapshot {len(shown)}'
-    async with Client(channel.response(snapshot=snapshot)) as client:
+    async with Client.asking(channel.response(snapshot=snapshot)) as client:
         await client.got(b'data: snapshot 1\n\n')
         client.free.clear()
         await publish(channel, 'blocked')
@@ -248,10 +220,10 @@ async def test_a_snapshot_comes_first_to_who_is_new_or_has_missed_something_and_
     lost, *_, last = await publish(channel, *'abcd')
     async def snapshot(): return 'all of it'
     for id in (None, UNKNOWN, lost):
-        async with Client(channel.response(snapshot=snapshot), id) as client:
+        async with Client.asking(channel.response(snapshot=snapshot), id) as client:
             await client.got(frame(last, 'all of it'))
             assert client.body.startswith(b'id: ') and len(EventParser().feed(client.body)) == 1
-        async with Client(channel.response(snapshot=snapshot), id_in(client.body)) as client: await turns()
+        async with Client.asking(channel.response(snapshot=snapshot), id_in(client.body)) as client: await turns()
         assert client.body == f'id: {last}\n\n'.encode()
 
 @dataclass
@@ -279,7 +251,7 @@ async def test_a_snapshot_may_be_any_function_and_any_value(name):
     (snapshot, expected), channel = SNAPSHOTS[name], Channel()
     expected = expected or module.frame_of(snapshot())
     tail, = await publish(channel, 'before')
-    async with Client(channel.response(snapshot=snapshot)) as client:
+    async with Client.asking(channel.response(snapshot=snapshot)) as client:
         await client.got(f'id: {tail}\n'.encode() + expected)
         id, = await publish(channel, 'later')
         await client.got(expected + frame(id, 'later'))
@@ -289,7 +261,7 @@ async def test_a_snapshot_may_be_any_function_and_any_value(name):
 async def test_a_snapshot_that_is_none_shows_nothing_but_counts_as_told(make):
     channel = Channel()
     tail, = await publish(channel, 'before')
-    async with Client(channel.response(snapshot=make), UNKNOWN) as client:
+    async with Client.asking(channel.response(snapshot=make), UNKNOWN) as client:
         await client.got(f'id: {tail}\n\n'.encode())
         id, = await publish(channel, 'later')
         await client.got(frame(id, 'later'))
@@ -301,7 +273,7 @@ async def test_a_sync_snapshot_is_called_in_a_thread_and_holds_up_nobody():
         threads.append(threading.current_thread())
         assert release.wait(PATIENCE)
         return 'all'
-    async with Client(channel.response(snapshot=snapshot)) as client, Client(channel.response()) as other:
+    async with Client.asking(channel.response(snapshot=snapshot)) as client, Client.asking(channel.response()) as other:
         id, = await publish(channel, 'meanwhile')
         await other.got(frame(id, 'meanwhile'))
         release.set()
@@ -316,7 +288,7 @@ async def test_the_position_is_taken_before_the_snapshot_is_made():
     async def by_loop(): published.append(await channel.publish('x')); return 'with x'
     def by_thread(): published.append(channel.publish_sync('x')); return 'with x'
     for snapshot in (by_loop, by_thread):
-        async with Client(channel.response(snapshot=snapshot)) as client:
+        async with Client.asking(channel.response(snapshot=snapshot)) as client:
             await until(lambda: client.body.endswith(b'data: x\n\n'))
             assert client.body.endswith(frame(tail, 'with x') + frame(published[-1], 'x'))
         tail = published[-1]
@@ -330,10 +302,10 @@ async def test_a_client_that_leaves_before_a_slow_snapshot_is_shown_one_when_it_
             if len(made) == 1: await asyncio.Event().wait()
         except asyncio.CancelledError: cancelled.append(1); raise
         return f'snapshot {len(made)}'
-    async with Client(channel.response(snapshot=snapshot), id) as client: await until(lambda: made)
+    async with Client.asking(channel.response(snapshot=snapshot), id) as client: await until(lambda: made)
     assert cancelled == [1] and not EventParser().feed(client.body)
     await publish(channel, 'meanwhile')
-    async with Client(channel.response(snapshot=snapshot), id_in(client.body)) as client:
+    async with Client.asking(channel.response(snapshot=snapshot), id_in(client.body)) as client:
         await client.got(b'data: snapshot 2\n\n')
         assert id_in(client.body) == await channel.tail()
 
@@ -341,7 +313,7 @@ async def test_a_snapshot_that_blocks_its_thread_does_not_hold_a_client_that_lea
     release, started, tasks = threading.Event(), threading.Event(), asyncio.all_tasks()
     def snapshot(): started.set(); release.wait(PATIENCE); return 'too late'
     try:
-        async with Client(Channel().response(snapshot=snapshot)) as client: await until(started.is_set)
+        async with Client.asking(Channel().response(snapshot=snapshot)) as client: await until(started.is_set)
         assert asyncio.all_tasks() <= tasks and b'data' not in client.body
     finally: release.set()
 
@@ -351,7 +323,7 @@ async def test_a_snapshot_that_is_overtaken_while_it_is_made_is_made_again():
         made.append(1)
         if len(made) == 1: await publish(channel, *'abc')
         return f'snapshot {len(made)}'
-    async with Client(channel.response(snapshot=snapshot)) as client:
+    async with Client.asking(channel.response(snapshot=snapshot)) as client:
         await client.got(b'data: snapshot 2\n\n')
         assert id_in(client.body) == await channel.tail() and len(made) == 2
 
@@ -365,10 +337,10 @@ def raising(error):
 async def test_a_snapshot_that_cannot_be_made_fails_its_response_and_is_tried_again_when_the_client_returns(snapshot, error):
     channel = Channel()
     with pytest.raises(error):
-        async with Client(channel.response(snapshot=snapshot)) as client: await asyncio.wait({client.request})
+        async with Client.asking(channel.response(snapshot=snapshot)) as client: await asyncio.wait({client.request})
     assert b'secret' not in client.body and not EventParser().feed(client.body) and client.sent[-1] != b''  # no proper end
     assert not channel.log._audiences and channel.log.position(id_in(client.body)) is None
-    async with Client(channel.response(snapshot=lambda: 'now'), id_in(client.body)) as client: await client.got(b'data: now\n\n')
+    async with Client.asking(channel.response(snapshot=lambda: 'now'), id_in(client.body)) as client: await client.got(b'data: now\n\n')
 
 async def test_a_snapshot_that_is_cancelled_from_within_does_not_leave_its_client_without_a_word():
     async def snapshot():
@@ -376,7 +348,7 @@ async def test_a_snapshot_that_is_cancelled_from_within_does_not_leave_its_clien
         waited_for.cancel()
         return await waited_for
     channel = Channel()
-    client = Client(channel.response(snapshot=snapshot))
+    client = Client.asking(channel.response(snapshot=snapshot))
     await turns()
     over = client.request.done()
     client.left.set()
@@ -388,7 +360,7 @@ async def test_a_snapshot_that_is_cancelled_from_within_does_not_leave_its_clien
 
 async def test_a_client_that_takes_nothing_costs_nothing_and_gets_everything_when_it_does():
     channel = Channel()
-    async with Client(channel.response()) as slow, Client(channel.response()) as quick:
+    async with Client.asking(channel.response()) as slow, Client.asking(channel.response()) as quick:
         slow.free.clear()
         await publish(channel, '0')
         await turns()
@@ -405,7 +377,7 @@ async def test_chunks_hold_64_kib_at_most_and_a_larger_event_travels_alone():
     channel, sizes = Channel(), [100] * 200 + [30_000] * 10 + [100, 200_000, 100, 200_000, 200_000] + [65_000] * 3 + [100] * 3000
     start = await channel.tail()
     ids = await publish(channel, *(f'{n} ' + 'x' * size for n, size in enumerate(sizes)))
-    async with Client(channel.response(), start) as client:
+    async with Client.asking(channel.response(), start) as client:
         await until(lambda: id_in(client.body) == ids[-1])
         assert [int(e.data.split()[0]) for e in EventParser().feed(client.body)] == list(range(len(sizes)))
         position = f'id: {start}\n\n'.encode()
@@ -417,7 +389,7 @@ async def test_a_long_catch_up_gives_others_their_turn():
     channel, others = Channel(), 0
     start = await channel.tail()
     ids = await publish(channel, *['x' * 30_000] * 50)
-    async with Client(channel.response(), start) as client:
+    async with Client.asking(channel.response(), start) as client:
         while not client.body.endswith(ids[-1].encode() + b'\ndata: ' + b'x' * 30_000 + b'\n\n') and others < 1000:
             sent = len(client.sent)
             await asyncio.sleep(0)
@@ -428,13 +400,13 @@ async def test_a_long_catch_up_gives_others_their_turn():
 @virtual
 async def test_a_client_that_takes_nothing_for_long_is_dropped_and_resumes(anyio_backend):
     channel = Channel()
-    client = Client(channel.response(send_timeout=5))
+    client = Client.asking(channel.response(send_timeout=5))
     await until(lambda: client.sent)
     client.free.clear()
     ids = await publish(channel, *'ab')
     await client.request
     assert asyncio.get_running_loop().time() == pytest.approx(5, abs=0.1) and not channel.log._audiences
-    async with Client(channel.response(), id_in(client.body)) as client: assert client.body.endswith(frame(ids[0], 'a') + frame(ids[1], 'b'))
+    async with Client.asking(channel.response(), id_in(client.body)) as client: assert client.body.endswith(frame(ids[0], 'a') + frame(ids[1], 'b'))
 
 async def test_a_client_whose_socket_breaks_disturbs_nobody():
     class Broken(Client):
@@ -442,7 +414,7 @@ async def test_a_client_whose_socket_breaks_disturbs_nobody():
             if b'data' in message.get('body', b''): raise OSError('gone')
             await super().send(message)
     channel = Channel()
-    async with Broken(channel.response()) as broken, Client(channel.response()) as well:
+    async with Broken.asking(channel.response()) as broken, Client.asking(channel.response()) as well:
         id, = await publish(channel, 'x')
         await well.got(frame(id, 'x'))
         await asyncio.wait({broken.request})
@@ -453,7 +425,7 @@ async def test_a_client_whose_socket_breaks_disturbs_nobody():
 
 async def test_at_a_shutdown_clients_get_what_is_pending_and_are_told_to_come_back_later():
     channel = Channel()
-    async with Client(channel.response()) as client, Client(channel.response()) as blocked:
+    async with Client.asking(channel.response()) as client, Client.asking(channel.response()) as blocked:
         blocked.free.clear()
         ids = await publish(channel, 'a')
         await turns()
@@ -470,7 +442,7 @@ async def test_at_a_shutdown_clients_get_what_is_pending_and_are_told_to_come_ba
 async def test_nothing_follows_the_last_words_to_a_client_that_was_blocked():
     channel, release = Channel(), asyncio.Event()
     async def snapshot(): await release.wait(); return 'too late'
-    async with Client(channel.response(snapshot=snapshot)) as client:
+    async with Client.asking(channel.response(snapshot=snapshot)) as client:
         client.free.clear()
         end_streams()
         await turns()
@@ -485,16 +457,16 @@ async def test_a_shutdown_does_not_wait_for_a_snapshot():
     async def snapshot():
         try: await asyncio.Event().wait()
         finally: cancelled.append(1)
-    async with Client(channel.response(snapshot=snapshot)) as client:
+    async with Client.asking(channel.response(snapshot=snapshot)) as client:
         await turns()
         end_streams()
         await client.over()
     assert cancelled == [1] and b'\n\nretry: ' in client.body and client.sent[-1] == b''
-    async with Client(channel.response(snapshot=lambda: 'now'), id_in(client.body)) as client: await client.got(b'data: now\n\n')
+    async with Client.asking(channel.response(snapshot=lambda: 'now'), id_in(client.body)) as client: await client.got(b'data: now\n\n')
 
 async def test_a_closed_channel_ends_its_responses_without_words_after_what_is_pending():
     channel = Channel()
-    async with Client(channel.response()) as client, Client(channel.response()) as blocked:
+    async with Client.asking(channel.response()) as client, Client.asking(channel.response()) as blocked:
         blocked.free.clear()
         ids = await publish(channel, 'a')
         await turns()
@@ -510,7 +482,7 @@ async def test_a_response_of_a_closed_channel_ends_at_once_and_without_words():
     response = channel.response(snapshot=lambda: 'x')
     await channel.aclose()
     for each in (response, channel.response()):
-        async with Client(each) as client: await client.over()
+        async with Client.asking(each) as client: await client.over()
         assert client.body == b'' and client.sent == [b'']
     assert channel.stats() == ChannelStats(0, 0, await channel.tail(), None)
 
@@ -519,7 +491,7 @@ async def test_a_channel_is_closed_for_all_loops_and_threads():
     async def elsewhere(n):
         subscription = channel.subscribe()
         waiting = asyncio.create_task(anext(subscription, 'over'))
-        async with Client(channel.response()) as client, asyncio.timeout(PATIENCE):
+        async with Client.asking(channel.response()) as client, asyncio.timeout(PATIENCE):
             await asyncio.to_thread(ready.wait, PATIENCE)
             ended.append(await waiting)
             await client.over()
@@ -604,7 +576,7 @@ async def test_a_subscription_that_is_dropped_leaves_nothing_behind():
 async def test_a_response_that_is_over_leaves_nothing_behind():
     channel = Channel()
     async def snapshot(): return 'x'
-    async with Client(channel.response('a', 'b', snapshot=snapshot)) as client:
+    async with Client.asking(channel.response('a', 'b', snapshot=snapshot)) as client:
         await client.got(b'data: x\n\n')
         feeds = list(map(weakref.ref, channel._readers))
         assert channel.log._audiences and channel.stats().readers == 1
@@ -766,7 +738,7 @@ async def test_plain_handlers_publish_from_their_threads():
 async def test_one_response_serves_many_requests():
     channel = Channel()
     response = channel.response()
-    async with Client(response) as one, Client(response) as two:
+    async with Client.asking(response) as one, Client.asking(response) as two:
         id, = await publish(channel, 'x')
         for client in (one, two): await client.got(frame(id, 'x'))
         assert channel.stats().readers == 2
@@ -807,7 +779,7 @@ async def test_a_channel_in_memory_warns_once_of_several_workers(log, servers, w
     monkeypatch.setattr(module, 'find_servers', lambda loop: [Server(n) for n in servers])
     channel = Channel(log())
     for _ in range(2):
-        async with Client(channel.response()): channel.subscribe()
+        async with Client.asking(channel.response()): channel.subscribe()
     found = warnings_of(caplog)
     assert len(found) == warned and all(str(max(servers)) in text and 'SQLiteLog' in text and 'RedisLog' in text for text in found)
 
@@ -817,7 +789,7 @@ async def test_what_is_read_before_there_is_a_loop_does_not_keep_the_warning_fro
     await asyncio.to_thread(channel.subscribe)
     await asyncio.to_thread(channel.response)
     assert not warnings_of(caplog)
-    async with Client(channel.response()): assert len(warnings_of(caplog)) == 1
+    async with Client.asking(channel.response()): assert len(warnings_of(caplog)) == 1
 
 def test_the_names_of_the_design_are_there_and_take_what_it_says():
     def parameters(fn): return {name: (p.kind.name, p.default) for name, p in inspect.signature(fn).parameters.items() if name != 'self'}

@@ -1,29 +1,18 @@
-"The gallery: every page has its parts, every stream does what its page says, and `python -m examples` serves and stops."
-import os, re, shutil, signal, socket, subprocess, sys
+"The gallery: every page has its parts, and every stream does what its page says."
+import re
 from collections import deque
 from html import escape, unescape
-from http.client import HTTPConnection
 from itertools import count
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from fasthtml.common import Client, to_xml
 
 from examples import board, chat, clock, deploy, layout, plan, script, tabs
 from examples.gallery import app
-from fasthtml_sse import Channel, MemoryLog, SQLiteLog
+from fasthtml_sse import Channel, MemoryLog
 from fasthtml_sse.testing import open_stream
-from tests.browser.conftest import FLAGS
-from tests.browser.live import serve
-
-ROOT = Path(__file__).parent.parent
-
-
-def page(path, **headers):
-    answer = Client(app).get(path, headers=headers)
-    assert answer.status_code == 200
-    return answer.text
+from tests.support import ROOT
+from tests.support.gallery import fresh_places, fresh_rooms, page, position
 
 
 def test_the_index_leads_to_every_example():
@@ -131,15 +120,8 @@ def test_a_day_of_arrivals_stays_in_bounds_and_changes_only_what_is_there():
                     ('outerHTML', 'train'), ('delete', 'train'), ('delete', 'arrived')}
 
 
-def position(html): return re.search('<sse-source [^>]*after="(.*?)"', html)[1]
-
-
 @pytest.fixture
-def rooms(monkeypatch):
-    "The history of rooms in which nothing but the welcome was said."
-    monkeypatch.setattr(chat, 'chat', Channel())
-    monkeypatch.setattr(chat, 'history', {room: deque([chat.Message('Host', 'Welcome')], maxlen=chat.KEPT) for room in chat.Room})
-    return chat.history
+def rooms(monkeypatch): return fresh_rooms(monkeypatch)
 
 
 def messages(html): return re.findall('</time> *<p>(.*?)</p>', html)
@@ -204,10 +186,7 @@ async def test_history_is_kept_small_and_rooms_are_given(rooms):
 
 
 @pytest.fixture
-def places(monkeypatch):
-    monkeypatch.setattr(plan, 'plan', Channel(MemoryLog(maxlen=5)))
-    monkeypatch.setattr(plan, 'places', {1: 1, 2: 1, 3: 2})
-    return plan.places
+def places(monkeypatch): return fresh_places(monkeypatch)
 
 
 def cards(html):
@@ -321,126 +300,3 @@ def test_the_button_says_hello(notes):
     address = re.search('hx-post="(.*?)"', page('/tabs/'))[1]
     assert Client(app).post(address).status_code < 300
     assert re.search(r'Tab \d+ says hello', to_xml(notes[-1]))
-
-
-@pytest.fixture
-async def news(anyio_backend, tmp_path, monkeypatch):
-    "A channel over a file of this test."
-    monkeypatch.setattr(script, 'news', Channel(SQLiteLog(tmp_path/script.FILE.name)))
-    yield script.news
-    await script.news.aclose()
-
-
-def run_script(folder, *words):
-    "What a terminal does whose temporary files are in `folder`."
-    subprocess.run([sys.executable, '-m', 'examples.script', *words], cwd=ROOT, env={**os.environ, 'TMPDIR': str(folder)}, check=True, timeout=30)
-
-
-@pytest.mark.anyio
-async def test_a_page_shows_what_a_script_publishes_also_while_nobody_serves(news, tmp_path):
-    html = page('/script/')
-    for part in ('examples.script', 'id="lines"', 'role="log"', '<sse-source src="/script/events"', '<details'): assert part in html
-    async with open_stream(app, '/script/events', last_event_id=position(html)) as s:
-        run_script(tmp_path, 'Hello', '<b>there</b>')
-        first = await s.next(timeout=5)
-    assert '<span>Hello &lt;b&gt;there&lt;/b&gt;</span>' in first.data and 'hx-swap-oob="beforeend:#lines"' in first.data
-    await news.aclose()
-    run_script(tmp_path)
-    script.news = Channel(SQLiteLog(tmp_path/script.FILE.name))
-    async with open_stream(app, '/script/events', last_event_id=first.id) as s: assert '<span>Hello</span>' in (await s.next(timeout=5)).data
-
-
-@pytest.fixture
-def browser():
-    "A headless browser for one test."
-    sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
-    if not (layout.npm/'htmx-2.0.7').exists(): pytest.skip('htmx is missing: run `npm ci` in tests/')
-    if not any((Path(sync_api.__file__).parents[1]/'driver').glob('node*')): pytest.skip("playwright's driver is missing")
-    path = shutil.which('chromium')
-    if not path: pytest.skip('chromium was not found')
-    with sync_api.sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=FLAGS) as browser: yield browser
-
-
-def visit(browser, address):
-    "A page of a visitor of their own, once it is live."
-    page = browser.new_context().new_page()
-    page.goto(address)
-    page.wait_for_selector('sse-source[state=live]', state='attached')
-    return page
-
-
-def send(page, text):
-    page.fill('#text', text)
-    page.press('#text', 'Enter')
-    page.wait_for_function('document.querySelector("#text").value == ""')
-
-
-def until_said(page, *texts):
-    page.wait_for_function('n => document.querySelectorAll("#messages li").length >= n', arg=len(texts))
-    assert page.locator('#messages p').all_text_contents() == [*texts]
-
-
-def test_two_visitors_chat_and_go_on_after_a_restart(browser, rooms):
-    with serve(app) as site:
-        ann, bob, eve = (visit(browser, f'{site.url}/chat/?room={room}') for room in ('Lobby', 'Lobby', 'Garden'))
-        ann.fill('#name', 'Ann')
-        send(ann, 'Hello, <b>Bob</b>!')
-        send(bob, 'Hello')
-        for page in (ann, bob): until_said(page, 'Welcome', 'Hello, <b>Bob</b>!', 'Hello')
-        eve.wait_for_function('document.querySelectorAll("#new-Lobby i").length == 3')  # with the welcome
-        eve.click('text=Lobby')
-        until_said(eve, 'Welcome', 'Hello, <b>Bob</b>!', 'Hello')
-        assert bob.locator('#messages b').all_text_contents()[1] == 'Ann'
-
-        site.stop()
-        ann.wait_for_selector('sse-status.sse-reconnecting')
-        ann.fill('#text', 'Still there?')
-        with ann.expect_event('requestfailed'): ann.press('#text', 'Enter')
-        assert ann.input_value('#text') == 'Still there?'
-        site.start()
-        for page in (ann, bob): page.wait_for_selector('sse-source[state=live]', state='attached')
-        send(ann, 'Still there?')
-        for page in (ann, bob): until_said(page, 'Welcome', 'Hello, <b>Bob</b>!', 'Hello', 'Still there?')
-
-
-def test_visitors_move_cards_for_each_other(browser, places):
-    with serve(app) as site:
-        ann, bob = (visit(browser, f'{site.url}/plan/') for _ in range(2))
-        for page in (ann, bob): page.wait_for_selector('#stage-1 #card-1')
-        ann.press('#on-1', 'Enter')
-        for page in (ann, bob): page.wait_for_selector('#stage-2 #card-1')
-        assert ann.evaluate('document.activeElement.id') == 'on-1' and bob.locator('#card-1').count() == 1
-        bob.click('#on-1')
-        for page in (ann, bob): page.wait_for_selector('#stage-3 #card-1')
-        late = visit(browser, f'{site.url}/plan/')
-        late.wait_for_selector('#stage-3 #card-1')
-        assert late.locator('.stages li').count() == 3
-
-
-@pytest.mark.parametrize('sig, code', [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)], ids=['SIGTERM', 'Ctrl-C'])
-def test_the_gallery_prints_its_address_serves_there_and_stops_at_once_with_a_stream_open(sig, code, tmp_path):
-    env = {k: v for k, v in os.environ.items() if k != 'PORT'} | {'PYTHONPATH': str(ROOT)}
-    run = [sys.executable, '-m', 'examples']
-    with subprocess.Popen(run, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            address = re.fullmatch(r'Gallery: (http://127\.0\.0\.1:\d+)\n', process.stdout.readline())[1]
-            server = HTTPConnection(urlsplit(address).netloc, timeout=10)
-            server.request('GET', '/')
-            assert (answer := server.getresponse()).status == 200 and b'Clock' in answer.read()
-            server.request('GET', '/clock/ticks')
-            stream = server.getresponse()
-            assert stream.readline() == b': Connected\n'
-            process.send_signal(sig)
-            assert process.wait(timeout=2) == code
-            assert b'retry: ' in stream.read()
-            server.close()
-            assert process.stderr.read() == ''
-        finally: process.kill()
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_port_that_is_taken_is_named():
-    with socket.create_server(('127.0.0.1', 0)) as taken:
-        port = str(taken.getsockname()[1])
-        done = subprocess.run([sys.executable, '-m', 'examples'], cwd=ROOT, env={**os.environ, 'PORT': port}, capture_output=True, text=True, timeout=20)
-    assert done.returncode == 1 and done.stderr.startswith(f'Cannot listen on port {port}')

@@ -6,9 +6,10 @@ import pytest
 from fasthtml_sse import Channel, Gap, LogError, RedisLog
 from fasthtml_sse.broadcast import redis as redis_module
 from redis import Redis as Client
-from tests.logs import PATIENCE, read
-from tests.redis import redis
-from tests.serving import ROOT
+from tests.support.clock import PATIENCE
+from tests.support.logs import read
+from tests.support.redis import redis
+from tests.support import ROOT
 
 pytestmark = pytest.mark.anyio
 

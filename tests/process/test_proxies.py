@@ -1,14 +1,14 @@
 "Streams behind a real nginx and a real Caddy, which are configured as the how-to pages say."
 import ast, asyncio, itertools, json, os, shutil, socket, ssl, subprocess, time
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from pathlib import Path
 
 import httpx2 as httpx
 import pytest
 
 from fasthtml_sse import EventParser
-from tests.redis import redis
-from tests.serving import ROOT, fetch, free_port, serving
+from tests.support.redis import redis
+from tests.support import ROOT
+from tests.support.serving import fetch, free_port, serving
 
 pytestmark = pytest.mark.anyio
 APP = '-m', 'uvicorn', 'tests.apps.proxied:app', '--port', 'PORT'

@@ -7,10 +7,10 @@ from itertools import count
 import httptools, pytest
 
 from fasthtml_sse import EventParser
-from tests.redis import redis
-from tests.serving import fetch, serving
+from tests.support.redis import redis
+from tests.support.serving import fetch, serving
 
-pytestmark = [pytest.mark.anyio, pytest.mark.limit(240)]  # 25 on two idle cores
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]  # 25 on two idle cores
 CLIENTS, DROPS, EVENTS, PUBLISHERS, TOPICS = 100, 20, 5000, 8, 'abcde'
 EVENT = 35  # bytes on the wire, about
 LAST = [f'{topic}-last' for topic in TOPICS]

@@ -12,34 +12,15 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 
-from fasthtml_sse import SSEResponse, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
+from fasthtml_sse import SSEResponse, SSEStream, ServerSentEvent, end_streams, sse
 from fasthtml_sse.core.hub import Hub
 from fasthtml_sse.core.response import innermost
 from fasthtml_sse.core.source import LIMIT, LINGER, Driver
 from fasthtml_sse.testing import open_stream
-from tests.clock import VirtualLoop
+from tests.support.asgi import Client, app_of
+from tests.support.clock import virtual
 
 pytestmark = pytest.mark.anyio
-virtual = pytest.mark.parametrize('anyio_backend', [('asyncio', {'loop_factory': VirtualLoop})], ids=['virtual'])
-
-
-def app_of(make, **kw):
-    "An app that answers `/` with what `make` returns."
-    app, rt = fast_app(**kw)
-    rt('/', methods=['get', 'head'])(make)
-    return app
-
-class Chunks:
-    "An ASGI server's side of one request, which notes each chunk as it was sent."
-    def __init__(self): self.sent, self.left, self.open, self.free = [], asyncio.Event(), asyncio.Event(), asyncio.Event(); self.free.set()
-    async def send(self, message):
-        await self.free.wait()
-        if message['type'] == 'http.response.body': self.sent.append(message['body'])
-        self.open.set()
-    async def receive(self):
-        await self.left.wait()
-        return {'type': 'http.disconnect'}
-    async def get(self, response, **scope): await response(scope | {'type': 'http', 'method': 'GET', 'headers': [], 'query_string': b''}, self.receive, self.send)
 
 
 async def test_headers_keep_proxies_and_middleware_from_buffering():
@@ -88,35 +69,35 @@ def test_impossible_settings_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))): SSEResponse([], **bad)
 
 
-# Chunks
+# Client
 
 async def test_what_is_yielded_without_suspending_is_one_chunk():
-    chunks = Chunks()
-    await chunks.get(SSEResponse(f'{n}' for n in range(3)))  # a sync source hands over one by one
-    assert len(chunks.sent) == 4
+    client = Client()
+    await client.get(SSEResponse(f'{n}' for n in range(3)))  # a sync source hands over one by one
+    assert len(client.sent) == 4
     async def source():
         for n in range(100): yield n
         await asyncio.sleep(0)
         yield 'last'
-    chunks = Chunks()
-    await chunks.get(SSEResponse(source))
-    assert chunks.sent[0].count(b'\n\n') == 100 and chunks.sent[1:] == [b'data: last\n\n', b'']
+    client = Client()
+    await client.get(SSEResponse(source))
+    assert client.sent[0].count(b'\n\n') == 100 and client.sent[1:] == [b'data: last\n\n', b'']
 
-async def test_chunks_are_bounded_and_a_blocked_socket_stops_the_source():
+async def test_client_are_bounded_and_a_blocked_socket_stops_the_source():
     made = []
     async def source():
         while True: made.append(1); yield 'x' * 1016  # frames of 1 KiB
-    chunks = Chunks()
-    request = asyncio.create_task(chunks.get(SSEResponse(source)))
-    await chunks.open.wait()
-    while len(chunks.sent) < 3: await asyncio.sleep(0)
-    assert set(map(len, chunks.sent)) == {LIMIT} == {65536}
-    chunks.free.clear()
+    client = Client()
+    request = asyncio.create_task(client.get(SSEResponse(source)))
+    await client.open.wait()
+    while len(client.sent) < 3: await asyncio.sleep(0)
+    assert set(map(len, client.sent)) == {LIMIT} == {65536}
+    client.free.clear()
     for _ in range(100): await asyncio.sleep(0)
     stopped = len(made)
     for _ in range(100): await asyncio.sleep(0)
-    assert len(made) == stopped <= (len(chunks.sent) + 2) * LIMIT // 1024
-    chunks.free.set(); chunks.left.set()
+    assert len(made) == stopped <= (len(client.sent) + 2) * LIMIT // 1024
+    client.free.set(); client.left.set()
     await request
 
 async def test_a_source_that_never_suspends_lets_others_have_their_turn():
@@ -126,10 +107,10 @@ async def test_a_source_that_never_suspends_lets_others_have_their_turn():
             time.sleep(0.001)
             yield None if turns < 3 else 'x'
         raise AssertionError('nobody else had a turn')
-    chunks = Chunks()
-    request = asyncio.create_task(chunks.get(SSEResponse(source)))
+    client = Client()
+    request = asyncio.create_task(client.get(SSEResponse(source)))
     for turns in range(10): await asyncio.sleep(0)
-    chunks.left.set()
+    client.left.set()
     await request
 
 async def test_a_slow_reader_holds_up_nobody_and_misses_nothing():
@@ -150,8 +131,8 @@ async def test_a_slow_reader_holds_up_nobody_and_misses_nothing():
 async def test_one_timer_beats_for_all_that_are_quiet(anyio_backend):
     async def busy():
         while True: yield 'x'; await asyncio.sleep(0.5)
-    loop, quiet = asyncio.get_running_loop(), [Chunks() for _ in range(5)]
-    live = Chunks()
+    loop, quiet = asyncio.get_running_loop(), [Client() for _ in range(5)]
+    live = Client()
     async def forever():
         if False: yield
         await asyncio.Event().wait()
@@ -179,9 +160,9 @@ async def test_no_heartbeat_when_none_is_wanted(anyio_backend):
         await asyncio.sleep(100)
         yield 'x'
     for interval, beats in ((None, 0), (15, 6)):
-        chunks = Chunks()
-        await chunks.get(SSEResponse(late, heartbeat_interval=interval))
-        assert chunks.sent.count(b': heartbeat\n\n') == beats
+        client = Client()
+        await client.get(SSEResponse(late, heartbeat_interval=interval))
+        assert client.sent.count(b': heartbeat\n\n') == beats
 
 @virtual
 async def test_a_blocked_socket_gets_no_heartbeat_and_is_dropped_in_time(anyio_backend):
@@ -190,12 +171,12 @@ async def test_a_blocked_socket_gets_no_heartbeat_and_is_dropped_in_time(anyio_b
         try:
             while True: yield 'x' * LIMIT
         finally: closed.append(asyncio.get_running_loop().time())
-    chunks = Chunks()
-    request = asyncio.create_task(chunks.get(SSEResponse(source, heartbeat_interval=1, send_timeout=10)))
-    await chunks.open.wait()
-    chunks.free.clear()
+    client = Client()
+    request = asyncio.create_task(client.get(SSEResponse(source, heartbeat_interval=1, send_timeout=10)))
+    await client.open.wait()
+    client.free.clear()
     await request
-    assert closed == [pytest.approx(10, abs=0.1)] and b': heartbeat\n\n' not in chunks.sent
+    assert closed == [pytest.approx(10, abs=0.1)] and b': heartbeat\n\n' not in client.sent
 
 
 # Clients that leave, and the end
@@ -213,49 +194,49 @@ async def test_cancelling_the_request_closes_the_source_and_goes_through():
     async def source():
         try: yield 'x'; await asyncio.Event().wait()
         finally: await asyncio.sleep(0.01); closed.append(1)
-    chunks = Chunks()
-    request = asyncio.create_task(chunks.get(SSEResponse(source)))
-    while not chunks.sent: await asyncio.sleep(0)
+    client = Client()
+    request = asyncio.create_task(client.get(SSEResponse(source)))
+    while not client.sent: await asyncio.sleep(0)
     request.cancel()
     with pytest.raises(asyncio.CancelledError): await request
     assert closed == [1]
 
 async def test_the_end_waits_for_a_slow_client_as_long_as_any_chunk():
-    chunks = Chunks()
+    client = Client()
     async def source():
         yield 'x'
-        chunks.free.clear()
-    request = asyncio.create_task(chunks.get(SSEResponse(source)))
-    while chunks.free.is_set(): await asyncio.sleep(0)
+        client.free.clear()
+    request = asyncio.create_task(client.get(SSEResponse(source)))
+    while client.free.is_set(): await asyncio.sleep(0)
     await asyncio.sleep(0.6)
     assert not request.done()
-    chunks.free.set()
+    client.free.set()
     await request
-    assert chunks.sent == [b'data: x\n\n', b'']
+    assert client.sent == [b'data: x\n\n', b'']
 
 async def test_a_stream_that_fails_has_no_proper_end():
-    chunks = Chunks()
+    client = Client()
     def source(): yield 'x'; raise LookupError
-    with pytest.raises(LookupError): await chunks.get(SSEResponse(source))
-    assert chunks.sent == [b'data: x\n\n']
+    with pytest.raises(LookupError): await client.get(SSEResponse(source))
+    assert client.sent == [b'data: x\n\n']
 
 async def test_an_error_in_clean_up_is_raised_when_the_request_is_cancelled():
     async def source():
         try: yield 'x'; await asyncio.Event().wait()
         finally: raise LookupError('clean-up')
-    chunks = Chunks()
-    request = asyncio.create_task(chunks.get(SSEResponse(source)))
-    while not chunks.sent: await asyncio.sleep(0)
+    client = Client()
+    request = asyncio.create_task(client.get(SSEResponse(source)))
+    while not client.sent: await asyncio.sleep(0)
     request.cancel()
     with pytest.raises(LookupError, match='clean-up'): await request
 
 async def test_the_clean_up_of_a_request_survives_level_cancellation():
-    steps, chunks = [], Chunks()
+    steps, client = [], Client()
     async def source():
         try: yield 'x'; await asyncio.Event().wait()
         finally: await asyncio.sleep(0.01); steps.append('clean')
     async def request():
-        try: await chunks.get(SSEResponse(source))
+        try: await client.get(SSEResponse(source))
         finally: steps.append('over')
     with anyio.CancelScope() as scope:
         asyncio.get_running_loop().call_later(0.02, scope.cancel)
@@ -267,9 +248,9 @@ async def test_two_cancellations_of_a_request_leave_nothing_behind():
     async def source():
         try: yield 'x'; await asyncio.Event().wait()
         finally: await release.wait()
-    chunks = Chunks()
-    request = asyncio.create_task(chunks.get(SSEResponse(source, heartbeat_interval=0.01)))
-    while not chunks.sent: await asyncio.sleep(0)
+    client = Client()
+    request = asyncio.create_task(client.get(SSEResponse(source, heartbeat_interval=0.01)))
+    while not client.sent: await asyncio.sleep(0)
     for _ in range(2):
         request.cancel()
         for _ in range(5): await asyncio.sleep(0)
@@ -279,7 +260,7 @@ async def test_two_cancellations_of_a_request_leave_nothing_behind():
 async def test_send_runs_in_a_task_and_the_context_of_its_request():
     seen, drivers, var = {}, {}, ContextVar('request')
     async def ask(n):
-        class Asking(Chunks):
+        class Asking(Client):
             async def send(self, message):
                 seen.setdefault(n, set()).add((asyncio.current_task(), var.get()))
         var.set(n)
@@ -293,7 +274,7 @@ async def test_send_runs_in_a_task_and_the_context_of_its_request():
     assert seen == {n: {(task, n), (drivers[n], n)} for n, task in tasks.items()}
 
 async def test_a_send_that_is_cancelled_while_it_waits_ends_the_stream():
-    class Cancelling(Chunks):
+    class Cancelling(Client):
         async def send(self, message):
             await asyncio.sleep(0)
             if message['type'] == 'http.response.body': raise asyncio.CancelledError
@@ -302,14 +283,14 @@ async def test_a_send_that_is_cancelled_while_it_waits_ends_the_stream():
 
 @pytest.mark.parametrize('error', [LookupError, asyncio.CancelledError])
 async def test_an_exception_of_receive_goes_to_the_server(error):
-    class Broken(Chunks):
+    class Broken(Client):
         async def receive(self): raise error('receive')
     async def source(): yield 'x'; await asyncio.Event().wait()
     with pytest.raises(error, match='receive' if error is LookupError else None): await Broken().get(SSEResponse(source))
 
 @pytest.mark.parametrize('swallows', [False, True])
 async def test_a_request_whose_stream_is_over_is_not_left_cancelled(swallows):
-    class Waiting(Chunks):
+    class Waiting(Client):
         async def receive(self):
             try: return await super().receive()
             except asyncio.CancelledError:
@@ -320,14 +301,14 @@ async def test_a_request_whose_stream_is_over_is_not_left_cancelled(swallows):
     await asyncio.sleep(0)
 
 async def test_a_cancellation_that_comes_as_the_stream_ends_is_not_lost():
-    class Ending(Chunks):
+    class Ending(Client):
         async def send(self, message):
             await super().send(message)
             if not message.get('more_body', True): request.cancel()
-    chunks = Ending()
-    request = asyncio.create_task(chunks.get(SSEResponse(['x'])))
+    client = Ending()
+    request = asyncio.create_task(client.get(SSEResponse(['x'])))
     with pytest.raises(asyncio.CancelledError): await request
-    assert chunks.sent == [b'data: x\n\n', b'']
+    assert client.sent == [b'data: x\n\n', b'']
 
 async def test_a_stream_does_not_keep_what_fasthtml_copied_for_a_page():
     requests = []
@@ -342,7 +323,7 @@ async def test_a_stream_does_not_keep_what_fasthtml_copied_for_a_page():
 async def test_a_receive_that_finds_the_connection_lost_ends_the_stream(error, caplog):
     caplog.set_level('INFO')
     closed = []
-    class Lost(Chunks):
+    class Lost(Client):
         async def receive(self): raise error
     async def source():
         try: yield 'x'; await asyncio.Event().wait()
@@ -354,13 +335,13 @@ async def test_a_receive_that_finds_the_connection_lost_ends_the_stream(error, c
     await asyncio.sleep(0)
 
 async def test_no_heartbeat_follows_the_end_of_the_body():
-    class Lingering(Chunks):
+    class Lingering(Client):
         async def receive(self):
             try: return await super().receive()
             finally: await asyncio.shield(asyncio.sleep(0.05))
-    chunks = Lingering()
-    await chunks.get(SSEResponse(['x'], heartbeat_interval=0.01))
-    assert chunks.sent == [b'data: x\n\n', b'']
+    client = Lingering()
+    await client.get(SSEResponse(['x'], heartbeat_interval=0.01))
+    assert client.sent == [b'data: x\n\n', b'']
 
 async def test_a_heartbeat_that_fails_does_not_stop_those_of_others():
     class Bad(Driver):
@@ -370,7 +351,7 @@ async def test_a_heartbeat_that_fails_does_not_stop_those_of_others():
     async def forever():
         await asyncio.Event().wait()
         yield
-    good, bad = Chunks(), Chunks()
+    good, bad = Client(), Client()
     goods = asyncio.create_task(good.get(SSEResponse(forever, heartbeat_interval=0.01)))
     with pytest.raises(LookupError): await bad.get(BadResponse(forever, heartbeat_interval=0.01))
     before = len(good.sent)
@@ -381,20 +362,20 @@ async def test_a_heartbeat_that_fails_does_not_stop_those_of_others():
 
 @pytest.mark.parametrize('eager', [False, True][:1 + hasattr(asyncio, 'eager_task_factory')])  # Python 3.12 has them
 async def test_a_heartbeat_that_a_slow_client_blocks_leaves_the_loop_whole(eager):
-    loop, chunks = asyncio.get_running_loop(), Chunks()
+    loop, client = asyncio.get_running_loop(), Client()
     async def forever():
         await asyncio.Event().wait()
         yield
     if eager: loop.set_task_factory(asyncio.eager_task_factory)
     try:
-        request = asyncio.create_task(chunks.get(SSEResponse(forever, heartbeat_interval=0.01)))
-        await chunks.open.wait()
-        chunks.free.clear()
+        request = asyncio.create_task(client.get(SSEResponse(forever, heartbeat_interval=0.01)))
+        await client.open.wait()
+        client.free.clear()
         await asyncio.sleep(0.05)
-        chunks.free.set()
+        client.free.set()
         async with asyncio.timeout(1):
-            while not chunks.sent: await asyncio.sleep(0.001)
-        chunks.left.set()
+            while not client.sent: await asyncio.sleep(0.001)
+        client.left.set()
         await request
     finally: loop.set_task_factory(None)
 
@@ -411,7 +392,7 @@ async def test_one_broken_connection_does_not_stop_the_pass():
         def take(self): raise LookupError('take')
     class BadResponse(SSEResponse):
         def open(self, last_event_id): return Bad(self.source)
-    good, bad = Chunks(), Chunks()
+    good, bad = Client(), Client()
     results = await asyncio.gather(bad.get(BadResponse(['x'])), good.get(SSEResponse(['x'])), return_exceptions=True)
     assert isinstance(results[0], LookupError) and results[1] is None and good.sent == [b'data: x\n\n', b'']
 
@@ -420,7 +401,7 @@ async def test_a_shorter_interval_beats_before_a_longer_one_that_came_first(anyi
     async def forever():
         if False: yield
         await asyncio.Event().wait()
-    long, short = Chunks(), Chunks()
+    long, short = Client(), Client()
     requests = [asyncio.create_task(c.get(SSEResponse(forever, heartbeat_interval=i))) for c, i in ((long, 10), (short, 1))]
     await asyncio.sleep(5.5)
     assert len(short.sent) == 5 and len(long.sent) == 0
@@ -434,12 +415,12 @@ async def test_bursts_are_not_cut_after_a_pause():
         for _ in range(3):
             for n in range(4): yield n
             await asyncio.sleep(0.01)
-    chunks = Chunks()
-    await chunks.get(SSEResponse(source))
-    assert [c.count(b'\n\n') for c in chunks.sent] == [4, 4, 4, 0]
+    client = Client()
+    await client.get(SSEResponse(source))
+    assert [c.count(b'\n\n') for c in client.sent] == [4, 4, 4, 0]
 
 async def test_a_send_that_fails_ends_the_stream():
-    class Gone(Chunks):
+    class Gone(Client):
         error = OSError
         async def send(self, message):
             if message['type'] == 'http.response.body': raise self.error('gone')
@@ -559,10 +540,10 @@ async def test_a_wrapper_that_is_not_known_is_not_passed():
 async def test_a_send_that_is_no_coroutine_will_do():
     class Sent:
         def __await__(self): return iter(())
-    class Awaitable(Chunks):
+    class Awaitable(Client):
         def send(self, message):
             if message['type'] == 'http.response.body': self.sent.append(message['body'])
             return Sent()
-    chunks = Awaitable()
-    await chunks.get(SSEResponse(['one', 'two']))
-    assert b''.join(chunks.sent) == b'data: one\n\ndata: two\n\n' and chunks.sent[-1] == b''
+    client = Awaitable()
+    await client.get(SSEResponse(['one', 'two']))
+    assert b''.join(client.sent) == b'data: one\n\ndata: two\n\n' and client.sent[-1] == b''

@@ -1,10 +1,10 @@
-"How fifty streams end with each server: `python -m tests.servers [runs]` prints the table."
+"How fifty streams end with each server: `python -m tests.support.servers [runs]` prints the table."
 import asyncio, re, signal, sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.serving import serving, streams, uvicorn
+from tests.support.serving import serving, streams, uvicorn
 
 FIFTY = ['/ticks'] * 49 + ['/silent']
 GUNICORN = '-m', 'gunicorn', 'tests.apps.streams:app', '-b', '127.0.0.1:PORT', '-k', 'uvicorn_worker.UvicornWorker'

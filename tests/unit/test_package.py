@@ -1,13 +1,12 @@
 "The house: names, layers, metadata."
 import ast, configparser, pkgutil, tomllib
-from pathlib import Path
 
 import fasthtml.common
 import pytest
 
 import fasthtml_sse
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
 LAYERS = ['core.event', 'core.swap', 'core.source', 'core.hub', 'core.response', 'core.streaming', 'broadcast.log', 'broadcast.store',
     'broadcast.sqlite', 'broadcast.redis', 'broadcast.channel', 'page', 'testing']

@@ -1,12 +1,11 @@
 "The pages: no Python is shown that does not run, and tables name what there is."
 import ast, json
-from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
-from tests.servers import ROWS
-from tests.serving import ROOT
+from tests.support.servers import ROWS
+from tests.support import ROOT
 
 PAGES = sorted(path for path in (ROOT/'nbs').rglob('*.ipynb') if not any(part.startswith(('.', '_')) for part in path.relative_to(ROOT).parts))
 TEXTS = {ROOT/'README.md': ROOT/'nbs/index.ipynb', ROOT/'CONTRIBUTING.md': None, ROOT/'CHANGELOG.md': None}  # and where the code of each runs
