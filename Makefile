@@ -3,22 +3,47 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test sync docs bench clean
+# Two tests run at a time; what measures time is kept together, in one of the two
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
+DEVELOPING := $(VENV)/.developing tests/node_modules/.package-lock.json
+
+.PHONY: help demo quick test test-all test-rest test-suite checks coverage mutations sync docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*  ## /  make \1@/p' $(MAKEFILE_LIST) | tr @ '\t'
+	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1@/p' $(MAKEFILE_LIST) | tr @ '\t'
 
 demo: $(VENV)/.installed  ## serve the examples on a free local port
 	@$(BIN)/python -m examples
 
-test: $(VENV)/.developing tests/node_modules/.package-lock.json  ## run every check and all tests
+quick: $(VENV)/.developing  ## run the tests that need no browser and no server, with coverage, in half a minute
+	@$(PYTEST) tests/unit --cov --cov-report term
+
+test: $(DEVELOPING)  ## run every check and the tests, in four minutes
+	@$(MAKE) --no-print-directory --jobs 2 checks test-suite
+
+test-all: test test-rest  ## the same, then every size, every htmx, and coverage
+
+test-suite: $(DEVELOPING)
+	@$(PYTEST) -m 'not full'
+
+test-rest: $(DEVELOPING) coverage
+	@$(PYTEST) -m full
+
+checks: $(VENV)/.developing  ## check style, notebooks, README, site and wheel
+	@$(BIN)/ruff check --quiet
 	@$(BIN)/python tools/sync.py --check
 	@$(BIN)/python tools/readme.py --check
 	@$(BIN)/python tools/docs.py
 	@$(BIN)/python tools/check_site.py
 	@$(BIN)/python tools/check_wheel.py
-	@$(BIN)/python -m pytest
+
+coverage: $(VENV)/.developing  ## say what the tests run of the package, and each notebook of its module
+	@$(PYTEST) tests/unit tests/process -m 'not full' --cov --cov-report term --cov-fail-under 97
+	@$(BIN)/python tools/notebook_coverage.py
+
+mutations: $(DEVELOPING)  ## take out one safeguard after the other: a test has to notice
+	@$(BIN)/python -m tests.mutations
 
 sync: $(VENV)/.developing  ## write modules, saved outputs and README from the notebooks
 	@$(BIN)/python tools/sync.py
@@ -32,7 +57,7 @@ bench: .venv-bench/.benchmarking  ## compare with other libraries, in about half
 	@.venv-bench/bin/python -m benchmarks
 
 clean:  ## remove all that was built or installed here
-	rm -rf $(VENV) .venv-bench tests/node_modules _proc _docs build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .coverage htmlcov
+	rm -rf $(VENV) .venv-bench tests/node_modules _proc _docs build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .coverage* htmlcov
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # pip is what a half-made environment lacks

@@ -85,8 +85,9 @@ def write(results, folder, benchmarks):
 def arguments():
     parser = argparse.ArgumentParser('python -m benchmarks', description='Measures streams of events, here and with other libraries. '
         'A run of everything writes benchmarks/results; it fails if a target is missed or an event is lost.')
-    parser.add_argument('--benchmark', nargs='+', metavar='NAME', choices=[b.name for b in BENCHMARKS], help=', '.join(b.name for b in BENCHMARKS))
-    parser.add_argument('--contender', nargs='+', metavar='NAME', choices=[c.name for c in CONTENDERS], help=', '.join(c.name for c in CONTENDERS))
+    for option, known in (('--benchmark', BENCHMARKS), ('--contender', CONTENDERS)):
+        names = [each.name for each in known]
+        parser.add_argument(option, nargs='+', metavar='NAME', choices=names, help=', '.join(names))
     parser.add_argument('--rounds', type=int, metavar='N', help='how often to run each')
     parser.add_argument('--quick', action='store_true', help='small sizes and one round, to see that all works')
     parser.add_argument('--output', type=Path, metavar='FOLDER', help='where to write the results of a run of some')

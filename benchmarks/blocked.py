@@ -31,7 +31,8 @@ class BlockedBenchmark:
 
     def measure(self, contender, variant):
         with contender.store() as store:
-            done = subprocess.run(command('blocked', contender.spec, store, self.readers, self.events), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+            called = command('blocked', contender.spec, store, self.readers, self.events)
+            done = subprocess.run(called, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         return {'growth_mb': int(done.stdout) / 1e6}
 
 
@@ -79,7 +80,7 @@ async def start(app):
 async def growth(contender, store, readers, events):
     "The bytes that are kept of this many `events` where only one more client reads."
     app, publish = contender.channel(store)
-    lifespan = await start(app)
+    _lifespan = await start(app)  # kept, for it ends when it is let go
     clients = [Client(app), *(Client(app, blocks=True) for _ in range(readers))]
     for client in clients: await client.begun.wait()
     await publish([payload(0, MARKED)])

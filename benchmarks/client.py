@@ -67,9 +67,9 @@ class Stream(asyncio.Protocol):
         if self.ended.done() and end < len(body): self.fail('the end of the stream', f'half an event: {body[end:]!r:.80}')
 
     def check(self, count):
-        """The times at which its events were made and arrived, and at which heartbeats did. Raises `Fault` unless the events are 0 to `count` - 1, in order.
+        """The times at which its events were made and arrived, and at which heartbeats did.
 
-        An event may have an id, and so may a heartbeat."""
+        Raises `Fault` unless the events are 0 to `count` - 1, in order. An event may have an id, and so may a heartbeat."""
         events, heartbeats = [], []
         for block, arrived in self.blocks():
             lines = [line for line in block.splitlines() if not line.startswith(b':')]
@@ -100,7 +100,8 @@ async def streams(server, count=1, make=Stream):
     loop = asyncio.get_running_loop()
     try:
         for start in range(0, count, AT_ONCE):
-            for stream in (batch := connections[start:start + AT_ONCE]): await loop.create_connection(lambda: stream, '127.0.0.1', server.port)
+            batch = connections[start:start + AT_ONCE]
+            for stream in batch: await loop.create_connection(lambda: stream, '127.0.0.1', server.port)
             for stream in batch: await in_time(stream.opened, stream)
         yield connections
     finally:

@@ -334,5 +334,7 @@ class Floor(Contender):
         await broadcast(frame, obey, sock)
 
 
-CONTENDERS = [make() for make in (FasthtmlSSE, SQLiteLog, RedisLog, EventStream, SseStarlette, SseStarletteAtHome, FastAPI, Litestar, ToXml, RawFastHTML,
-    RawASGI, Floor)]
+OURS = FasthtmlSSE, SQLiteLog, RedisLog
+PEERS = EventStream, SseStarlette, SseStarletteAtHome, FastAPI, Litestar, ToXml
+FLOORS = RawFastHTML, RawASGI, Floor
+CONTENDERS = [make() for make in OURS + PEERS + FLOORS]

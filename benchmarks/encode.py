@@ -29,7 +29,8 @@ class EncodeBenchmark:
     def takes(self, contender, variant): return getattr(contender, f'{variant}_encoder') is not None
 
     def measure(self, contender, variant):
-        done = subprocess.run(command('encode', contender.spec, variant, self.repeats), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        called = command('encode', contender.spec, variant, self.repeats)
+        done = subprocess.run(called, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         return {'ns': float(done.stdout)}
 
 

@@ -28,7 +28,8 @@ class ChannelServer(Server):
         self.store = store
 
     def start(self, fd):
-        return subprocess.Popen(command('fanout', self.contender.spec, self.store, fd), cwd=ROOT, pass_fds=[fd], stdin=subprocess.PIPE, bufsize=0)
+        called = command('fanout', self.contender.spec, self.store, fd)
+        return subprocess.Popen(called, cwd=ROOT, pass_fds=[fd], stdin=subprocess.PIPE, bufsize=0)
 
     def __exit__(self, *error):
         super().__exit__(*error)
@@ -98,7 +99,9 @@ class Audience:
         if self.expecting == 0 and not self.settled.done(): self.settled.set_result(None)
 
     def check(self):
-        "For each reader the times at which its events were made and arrived. Raises `Fault` unless they are all that was published, once and in order."
+        """For each reader the times at which its events were made and arrived.
+
+        Raises `Fault` unless they are all that was published, once and in order."""
         return [reader.check(self.published)[0] for reader in self.readers]
 
 
@@ -134,8 +137,10 @@ class FanoutBenchmark:
         Target('burst', 'cpu_us', 'EventStream', 1/8, 'bursts: eight times the deliveries per CPU second'),
         Target('burst', 'cpu_us', 'sse-starlette', 1/12, 'bursts: twelve times the deliveries per CPU second'),
         Target('burst', 'cpu_us', 'raw-ASGI', 1/6, 'bursts: six times the deliveries per CPU second'),
-        Target('burst', 'cpu_us', 'fasthtml-sse', 1/0.75, 'bursts over SQLite: three quarters of the deliveries per CPU second', ours='SQLiteLog'),
-        Target('burst', 'cpu_us', 'fasthtml-sse', 1/0.75, 'bursts over Redis: three quarters of the deliveries per CPU second', ours='RedisLog'),
+        Target('burst', 'cpu_us', 'fasthtml-sse', 1/0.75, 'bursts over SQLite: three quarters of the deliveries per CPU second',
+            ours='SQLiteLog'),
+        Target('burst', 'cpu_us', 'fasthtml-sse', 1/0.75, 'bursts over Redis: three quarters of the deliveries per CPU second',
+            ours='RedisLog'),
         Target('paced', 'cpu_us', 'raw-ASGI', 0.85, 'single events: less CPU per delivery'),
         Target('paced', 'p99_ms', 'EventStream', 1/2, 'single events, 99th percentile of latency: half'),
         Target('paced', 'p99_ms', 'sse-starlette', 1/3, 'single events, 99th percentile of latency: a third'),
@@ -147,7 +152,8 @@ class FanoutBenchmark:
         return contender.fans_out
 
     def measure(self, contender, variant):
-        with contender.store() as store, ChannelServer(contender, variant, store) as server: return uvloop.run(getattr(self, variant)(server))
+        with contender.store() as store, ChannelServer(contender, variant, store) as server:
+            return uvloop.run(getattr(self, variant)(server))
 
     async def burst(self, server): return await self.deliver(server, self.readers, self.bursts)
 
@@ -164,7 +170,8 @@ class FanoutBenchmark:
         async with self.warm_audience(server, self.readers) as everyone:
             with Meter(server) as meter: await self.pace(everyone)
             late = sorted((arrived - made) / 1e6 for events in everyone.check() for made, arrived in events[WARM_UP * BURST:])
-        return {'cpu_us': meter.server_cpu / 1e3 / len(late), 'p50_ms': percentile(late, 0.5), 'p99_ms': percentile(late, 0.99)} | meter.circumstances
+        waits = {'p50_ms': percentile(late, 0.5), 'p99_ms': percentile(late, 0.99)}
+        return {'cpu_us': meter.server_cpu / 1e3 / len(late)} | waits | meter.circumstances
 
     async def pace(self, everyone):
         loop = asyncio.get_running_loop()

@@ -42,7 +42,8 @@ class IdleBenchmark:
             with Meter(server) as meter: await asyncio.sleep(self.window)
             memory = (server.memory - before) / 1024 / self.connections
             beats = sum(self.beats(stream, meter, server) for stream in connections)
-        return {'memory_kib': memory} | ({'cpu_us': meter.server_cpu / 1e3 / beats, 'heartbeats': beats} if beats else {}) | meter.circumstances
+        beating = {'cpu_us': meter.server_cpu / 1e3 / beats, 'heartbeats': beats} if beats else {}
+        return {'memory_kib': memory} | beating | meter.circumstances
 
     def beats(self, stream, meter, server):
         "The heartbeats that came in time. Raises `Fault` for an event, or where more than half of the heartbeats lack."

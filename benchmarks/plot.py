@@ -37,7 +37,8 @@ def draw_panel(ax, title, figures, runs, contenders):
     ax.xaxis.set(major_locator=ticker.LogLocator(subs=(1, 2, 5)), major_formatter='{x:,.5g}', minor_locator=ticker.NullLocator())
     ax.grid(axis='x', color='#e6e6e6'); ax.set_axisbelow(True)
     ax.spines[['top', 'right']].set_visible(False); ax.tick_params(left=False)
-    if any(figure.mark for _, figure in figures): ax.legend(frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.12), ncols=3, handletextpad=0.2)
+    if any(figure.mark for _, figure in figures):
+        ax.legend(frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.12), ncols=3, handletextpad=0.2)
 
 
 def draw(runs, benchmarks, contenders, path):
@@ -45,7 +46,8 @@ def draw(runs, benchmarks, contenders, path):
     found = {title: figures for title, figures in panels(benchmarks).items() if any(run['benchmark'] == figures[0][0] for run in runs)}
     matplotlib.use('svg')
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(-(-len(found) // 2), 2, figsize=(9, 3.1 * -(-len(found) // 2)), layout='constrained', facecolor='white', squeeze=False)
+        rows = -(-len(found) // 2)
+        fig, axes = plt.subplots(rows, 2, figsize=(9, 3.1 * rows), layout='constrained', facecolor='white', squeeze=False)
         for ax in axes.flat: ax.set_visible(False)
         for ax, (title, figures) in zip(axes.flat, found.items()):
             ax.set_visible(True)

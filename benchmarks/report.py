@@ -51,7 +51,8 @@ def label(contender, packages):
     "Its name and version, and the package where that is called otherwise."
     if not contender.package: return contender.name
     version = packages[contender.package]
-    text = f'{contender.name} {version}' if contender.name.lower() == contender.package else f'{contender.name} ({contender.package} {version})'
+    named = contender.name.lower() == contender.package
+    text = f'{contender.name} {version}' if named else f'{contender.name} ({contender.package} {version})'
     return f'**{text}**' if contender.ours else text
 
 
@@ -73,9 +74,12 @@ def introduction(results):
     server = ', '.join(f"{name} {env['packages'][name]}" for name in ('uvicorn', 'uvloop', 'httptools'))
     rounds = {f"{run['benchmark']} {run['variant']}": 1 + run['round'] for run in sorted(runs, key=lambda run: run['round'])}
     served = [run for run in runs if 'disturbed' in run]
-    return (f"Measured on {results['date']}: Python {env['python']}, {server}; {env['system']}, {env['cpu']}, {env['cores']} cores, {env['pinning']}. "
-        f"Medians of the rounds ({', '.join(f'{name} {count}' for name, count in rounds.items())}), and below them the lowest and the highest. "
-        f"The client was at most {max((run['client_busy'] for run in served), default=0):.0%} busy, and limited the server in {sum(map(client_bound, served))} runs. "
+    return (f"Measured on {results['date']}: Python {env['python']}, {server}; "
+        f"{env['system']}, {env['cpu']}, {env['cores']} cores, {env['pinning']}. "
+        f"Medians of the rounds ({', '.join(f'{name} {count}' for name, count in rounds.items())}), "
+        f"and below them the lowest and the highest. "
+        f"The client was at most {max((run['client_busy'] for run in served), default=0):.0%} busy, "
+        f"and limited the server in {sum(map(client_bound, served))} runs. "
         f"Other work of the machine disturbed {sum(run['disturbed'] > DISTURBED for run in served)} of {len(served)} runs.")
 
 

@@ -69,7 +69,9 @@ class Server:
 
 
 class Meter:
-    "A context manager: the nanoseconds that a server and its client, which is this process, use in the meantime, and those for which they wait for a core."
+    """The nanoseconds that a server and its client, which is this process, use, and those for which they wait for a core.
+
+    A context manager: what counts is what happens in its block."""
     def __init__(self, server): self.server = server
 
     def __enter__(self):

@@ -39,7 +39,8 @@ class StreamBenchmark:
     def takes(self, contender, variant): return contender.serves
 
     def measure(self, contender, variant):
-        with Server(contender, variant, self.paced_events if variant == 'paced' else self.events) as server: return uvloop.run(self.stream(server))
+        events = self.paced_events if variant == 'paced' else self.events
+        with Server(contender, variant, events) as server: return uvloop.run(self.stream(server))
 
     async def stream(self, server):
         await warm_up(server)

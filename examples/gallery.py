@@ -25,7 +25,8 @@ def line(mark, *cells): return P(I(cls=mark), *map(Span, cells))
 def index():
     return frame('Gallery',
         H1('Live pages from plain Python'),
-        P('A handler yields, the page changes. Each card opens a page that stays live over one connection, and shows the code that does it.', cls='look'),
+        P('A handler yields, the page changes. Each card opens a page that stays live over one connection, '
+          'and shows the code that does it.', cls='look'),
         Ul(card(clock.index, 'Clock', 'The smallest live page: a generator that yields once a second.',
                 Strong('10:08:', Span('42'))),
            card(deploy.index, 'Deployment', 'Steps and progress of a job; a stream with an end that stays ended.',

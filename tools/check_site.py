@@ -48,7 +48,8 @@ def problems(path, pages):
 def main(site):
     pages = {path: Page(path) for path in site.rglob('*.html')}
     found = [f'{path.relative_to(site)}: {problem}' for path in pages for problem in problems(path, pages)]
-    found += [f'{path.relative_to(site)}: loads {url}' for path in site.rglob('*.css') for url in FETCH.findall(path.read_text(encoding='utf-8'))]
+    styles = ((path, path.read_text(encoding='utf-8')) for path in site.rglob('*.css'))
+    found += [f'{path.relative_to(site)}: loads {url}' for path, text in styles for url in FETCH.findall(text)]
     print(*found, f'{len(pages)} pages, {len(found)} problems', sep='\n')
     return bool(found) or not pages
 

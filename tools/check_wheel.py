@@ -1,4 +1,6 @@
-"Build the wheel, install it away from the source, and check that it is whole, that every public name can be imported and has its type, and that it streams."
+"""Build the wheel, install it away from the source, and check that it is sound.
+
+It has to be whole, every public name can be imported and has its type, and it streams."""
 import os, subprocess, sys, tempfile
 from pathlib import Path
 from project import PACKAGE, ROOT, copy_into
@@ -37,7 +39,8 @@ def main(tmp):
     run('-m', 'pip', 'install', '--disable-pip-version-check', '--no-deps', '--no-index', '--target', home, wheel)
     if missing := files(ROOT) - files(home): sys.exit(f"The wheel lacks {', '.join(map(str, sorted(missing)))}")
     run('-c', IMPORT_ALL + STREAM, home, cwd=tmp, env=os.environ | {'PYTHONPATH': str(home)})
-    run('-m', 'mypy', '--strict', '--follow-imports=silent', '--cache-dir', tmp/'mypy', ROOT/'tests'/'typing'/'api.py', cwd=tmp, env=os.environ | {'MYPYPATH': str(home)})
+    mypy = '-m', 'mypy', '--config-file', ROOT/'pyproject.toml', '--follow-imports=silent', '--cache-dir', tmp/'mypy'
+    run(*mypy, ROOT/'tests/typing/api.py', cwd=tmp, env=os.environ | {'MYPYPATH': str(home)})
     print(f'{wheel.name}: {len(files(home))} files, every module can be imported, the types are as promised, and it streams')
 
 if __name__ == '__main__':
