@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 
 # Two tests run at a time; what measures time is kept together, in one of the two
-PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 10
 DEVELOPING := $(VENV)/.developing tests/node_modules/.package-lock.json
 
 .PHONY: help demo quick test test-all test-rest test-suite checks coverage mutations sync docs bench clean

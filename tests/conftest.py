@@ -1,8 +1,10 @@
 "What all tests share: limits of time, no task left behind, who runs beside whom, and no skipped test in CI."
-import asyncio, functools, inspect, os
+import asyncio, functools, inspect, os, re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 import fasthtml_sse.core.source as source
 from fasthtml_sse.core.hub import Hub
@@ -10,7 +12,11 @@ from tests.support.clock import VirtualLoop
 from tests.support.redis import stop_shared
 
 FOLDERS = ['process', 'unit', 'browser']  # the order in which they run
+PAGE = re.compile(r'[\[-](\d\.\d+\.\d+|EventSource|sse-source)(?=[\]-])')  # the parameter that says which one
 GRACE = 10  # seconds that a test has to clean up, after its own limit and before it is broken off
+
+settings.register_profile('any machine', settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('any machine')
 
 
 @pytest.fixture
@@ -46,18 +52,22 @@ def check_what_is_left(item):
 def folder_of(item): return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
-def group_of(item):
-    "Tests of one group run one after another: what measures time, what shares a page or a browser's tab, and else a file."
-    if folder_of(item) == 'process': return 'process'
-    build = item.callspec.params.get('build', '') if hasattr(item, 'callspec') else ''
-    return f'{folder_of(item)}/{item.path.stem} {build}'.strip()
+class ByGroup(LoadScopeScheduling):
+    "Tests of one group run one after another in one process: what measures time, and else a file, or its part for one browser's page."
+    def _split_scope(self, nodeid):
+        path, _, test = nodeid.partition('::')
+        if path.startswith('tests/process'): return 'process'
+        page = PAGE.search(test)
+        return f'{path} {page[1]}' if page else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log): return ByGroup(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
-    for item in items:
-        check_what_is_left(item)
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    for item in items: check_what_is_left(item)
     yield
     # Playwright keeps a loop running in its thread, which no async test elsewhere would survive: so the browser's come last
     items.sort(key=lambda item: FOLDERS.index(folder_of(item)))

@@ -5,7 +5,8 @@ from fasthtml.common import *
 
 from fasthtml_sse import *
 
-app, rt = fast_app(htmx4=os.environ['BUILD'].startswith('4.'), hdrs=(Link(rel='icon', href='data:,'), *sse_headers()), secret_key='of no use')
+hdrs = Link(rel='icon', href='data:,'), *sse_headers()
+app, rt = fast_app(htmx4=os.environ['BUILD'].startswith('4.'), hdrs=hdrs, secret_key='of no use')
 kind, place = os.environ['LOG'].split()
 chat = Channel({'sqlite': SQLiteLog, 'redis': RedisLog}[kind](place))
 
@@ -14,7 +15,8 @@ def ok(): return 'ok'
 
 @rt
 async def index():
-    return Titled('Chat', Ul(id='msgs'), Form(Input(name='text'), hx_post=send, hx_swap='none'), SSESource(events, after=await chat.tail(), id='source'))
+    form = Form(Input(name='text'), hx_post=send, hx_swap='none')
+    return Titled('Chat', Ul(id='msgs'), form, SSESource(events, after=await chat.tail(), id='source'))
 
 @rt
 async def send(text: str): await chat.publish(swap.append(Li(text), '#msgs'))

@@ -4,11 +4,13 @@ import asyncio, time
 from starlette.responses import StreamingResponse
 
 from fasthtml_sse import sse
-from tests.apps.streams import note, rt
+from tests.apps.streams import app as app, note, rt  # uvicorn looks for `app` here
 
 async def stamps():
     "The time, ten times a second."
-    while True: yield str(time.monotonic()); await asyncio.sleep(0.1)
+    while True:
+        yield str(time.monotonic())
+        await asyncio.sleep(0.1)
 
 rt('/stamps')(sse(stamps))
 

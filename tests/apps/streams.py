@@ -23,18 +23,23 @@ middlewares = {'passing': [Middleware(BaseHTTPMiddleware, dispatch=passing)], 'c
 
 async def relay():
     "Read a stream in the server's own loop, from before it listens."
-    async def forever(): yield 'x'; await asyncio.Event().wait()
+    async def forever():
+        yield 'x'
+        await asyncio.Event().wait()
     async def read():
         async for _ in SSEStream().stream(forever): note('relayed')
     if os.environ.get('RELAY'): app.relay = asyncio.create_task(read())
 
-app, rt = fast_app(on_startup=relay, on_shutdown=lambda: note('on_shutdown'), middleware=middlewares.get(os.environ.get('MIDDLEWARE')), secret_key='test')
+middleware = middlewares.get(os.environ.get('MIDDLEWARE'))
+app, rt = fast_app(on_startup=relay, on_shutdown=lambda: note('on_shutdown'), middleware=middleware, secret_key='test')
 
 @rt('/ticks')
 @sse
 async def ticks():
     try:
-        while True: yield 'tick'; await asyncio.sleep(0.02)
+        while True:
+            yield 'tick'
+            await asyncio.sleep(0.02)
     finally: note('finally')
 
 @rt('/silent')
@@ -67,7 +72,9 @@ def blocked():
 def firehose(send_timeout: float = 30):
     async def source():
         try:
-            while True: yield 'x' * 8192; note('yield')
+            while True:
+                yield 'x' * 8192
+                note('yield')
         finally: note('finally')
     return SSEResponse(source, send_timeout=send_timeout)
 
@@ -77,7 +84,9 @@ async def unread(request):
     transport = find_transport(request.scope, request.receive, find_servers(asyncio.get_running_loop()))
     async def source():
         try:
-            while not transport.get_write_buffer_size(): yield 'x' * 8192; await asyncio.sleep(0)
+            while not transport.get_write_buffer_size():
+                yield 'x' * 8192
+                await asyncio.sleep(0)
             note('unread')
             await asyncio.sleep(3600)
         finally: note('finally')
@@ -93,7 +102,9 @@ async def late():
     server, = find_servers(asyncio.get_running_loop())
     while server.listeners()[0].is_serving(): await asyncio.sleep(0.01)
     async def source():
-        try: yield 'x'; await asyncio.sleep(3600)
+        try:
+            yield 'x'
+            await asyncio.sleep(3600)
         finally: note('finally')
     return SSEResponse(source)
 
@@ -102,7 +113,9 @@ def theirs():
     "A stream of sse-starlette, which watches the server in its own way."
     async def source():
         try:
-            while True: yield {'data': 'tick'}; await asyncio.sleep(0.02)
+            while True:
+                yield {'data': 'tick'}
+                await asyncio.sleep(0.02)
         finally: note('theirs')
     return EventSourceResponse(source())
 

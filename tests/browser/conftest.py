@@ -5,15 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from .live import BUILDS, SHIPPED, visit
+from . import live, pages
+from .live import BUILDS, SHIPPED
 
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-    '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1']
+FLAGS = [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+]
 
 
 def pytest_generate_tests(metafunc):
-    "Each test of a page runs with the htmx that FastHTML ships; `make test-all` runs it with all. What is about connections has enough in one."
-    if 'build' not in metafunc.fixturenames or any('build' in mark.args[0] for mark in metafunc.definition.iter_markers('parametrize')): return
+    "Each test of a page runs with the htmx that FastHTML ships, one of them if it is about connections; `make test-all` has all."
+    names = [mark.args[0] for mark in metafunc.definition.iter_markers('parametrize')]
+    if 'build' not in metafunc.fixturenames or any('build' in name for name in names): return
     few = SHIPPED[:1] if metafunc.definition.get_closest_marker('connections') else SHIPPED
     builds = [build if build in few else pytest.param(build, marks=pytest.mark.full) for build in BUILDS]
     metafunc.parametrize('build', builds, scope='package')
@@ -30,6 +40,29 @@ def chromium():
 
 
 @pytest.fixture(scope='package')
+def keeping(chromium):
+    "A browser that keeps the pages it leaves, as browsers do when nobody tests with them."
+    path, kept = shutil.which('chromium'), ['--disable-back-forward-cache']
+    with chromium.browser_type.launch(executable_path=path, args=FLAGS, ignore_default_args=kept) as browser: yield browser
+
+
+@pytest.fixture(scope='package')
 def show(chromium):
     "`with show(app) as page:` opens the app in the browser."
-    return partial(visit, chromium)
+    return partial(live.visit, chromium)
+
+
+@pytest.fixture
+def browse(chromium):
+    "`with browse(app, build) as context:` has the app run for pages to come."
+    return partial(pages.browsing, chromium)
+
+
+@pytest.fixture
+def visit(chromium):
+    "`with visit(app, build) as page:` opens the app as its users make it."
+    return partial(pages.visiting, chromium)
+
+
+@pytest.fixture
+def topic(): return pages.Topic()

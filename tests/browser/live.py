@@ -1,7 +1,7 @@
 "Pages that load htmx, served by a real uvicorn and shown by a real browser."
 from __future__ import annotations
 
-import socket
+import asyncio, os, socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +16,9 @@ import fasthtml_sse
 
 NPM = Path(__file__).parent.parent / 'node_modules'
 MORPH = Path(fasthtml_sse.__file__).parent / 'sse_morph.js'
-BUILDS = ['2.0.7', '2.0.11', '4.0.0', '4.0.1']  # tests/package.json installs each of them as htmx-<version>
-SHIPPED = ['2.0.7', '4.0.0']  # the ones that FastHTML loads, its default first
+GIVEN = os.environ.get('HTMX', '').split()  # other versions of htmx, which have been installed as these are
+SHIPPED = GIVEN or ['2.0.7', '4.0.0']  # those that FastHTML loads, its default first
+BUILDS = GIVEN or ['2.0.7', '2.0.11', '4.0.0', '4.0.1']  # tests/package.json installs each of them as htmx-<version>
 
 
 def scripts(build: str) -> list[str]:
@@ -31,7 +32,8 @@ def make_app(*content: FT, build: str | None = None) -> FastHTML:
     files = scripts(build) if build else []
     for file in files:
         if not (NPM / file).exists(): pytest.skip(f'{file} is missing: run `npm ci` in tests/')
-    hdrs = [Link(rel='icon', href='data:,'), Meta(name='htmx-config', content='{"metaCharacter": "-"}'), *(Script(src=f'/{file}') for file in files)]
+    hdrs = [Link(rel='icon', href='data:,'), Meta(name='htmx-config', content='{"metaCharacter": "-"}')]
+    hdrs += [Script(src=f'/{file}') for file in files]
     if any('idiomorph' in file for file in files): hdrs.append(Script(MORPH.read_text(encoding='utf-8')))
     app, rt = fast_app(default_hdrs=False, hdrs=hdrs, static_path=str(NPM), secret_key='of no use')
     @rt('/')
@@ -44,6 +46,12 @@ def connect(id: str, url: str, **attrs: Any) -> FT:
     return Div(id=id, hx_ext='sse', sse_connect=url, sse_swap='message', hx_sse_connect=url, hx_swap='none', **attrs)
 
 
+class Prompt(uvicorn.Server):
+    "A server that looks ten times as often whether it should stop."
+    async def main_loop(self) -> None:
+        while not self.should_exit: await asyncio.sleep(0.01)
+
+
 class Site:
     "An app at an address that stays the same while its server stops and starts."
     def __init__(self, app: FastHTML):
@@ -53,7 +61,7 @@ class Site:
 
     def start(self) -> None:
         self._sock = socket.create_server(('127.0.0.1', self.port))
-        self._server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, ws='none', timeout_graceful_shutdown=5))
+        self._server = Prompt(uvicorn.Config(self.app, log_config=None, ws='none', timeout_graceful_shutdown=5))
         self._thread = Thread(target=self._server.run, args=([self._sock],), name='uvicorn', daemon=True)
         self._thread.start()
 

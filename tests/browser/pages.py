@@ -7,18 +7,38 @@ from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic, sleep
 from typing import Any
+from urllib.parse import urlsplit
 
-from fasthtml.common import FastHTML, Link, fast_app
+from fasthtml.common import FastHTML, Li, Link, Script, fast_app
 from starlette.responses import Response
 
-from fasthtml_sse import ServerSentEvent, SSEResponse, sse_headers, to_event
+from fasthtml_sse import ServerSentEvent, SSEResponse, sse_headers, swap, to_event
 
 from .live import NPM, scripts, serve
+
+# Notes what the sources of a page say, from the first on
+RECORD = Script('''
+const said = [], states = []
+for (const name of ['foo', 'close', 'gap', 'denied'])
+    addEventListener(`sse:${name}`, e => said.push([name, e.target.id, e.detail.data, e.detail.id ?? e.detail.status]))
+addEventListener('sse:status', e => e.detail && states.push(e.detail.state))''')
+
+# Notes the pauses between the attempts of our element, and makes them a thousandth as long. They alone are drawn at random
+HURRY = '''{
+    window.pauses = []
+    const wait = setTimeout
+    window.setTimeout = (run, ms) => {
+        const isPause = ms % 1
+        if (isPause) pauses.push(ms)
+        return wait(run, isPause ? ms / 1000 : ms)
+    }
+}'''
 
 
 def page_app(build: str, headers: tuple | None = None, **settings: Any) -> tuple:
     "An app and its `rt`, as `fast_app` makes them for this htmx."
-    return fast_app(htmx4=build.startswith('4.'), hdrs=(Link(rel='icon', href='data:,'), *(headers or sse_headers())), secret_key='of no use', **settings)
+    hdrs = Link(rel='icon', href='data:,'), *(headers or sse_headers())
+    return fast_app(htmx4=build.startswith('4.'), hdrs=hdrs, secret_key='of no use', **settings)
 
 
 def answer_from_npm(context: Any, build: str) -> None:
@@ -93,13 +113,16 @@ def route_of(topic: Topic, app: FastHTML, path: str = '/events', **settings: Any
 
 
 @contextmanager
-def browsing(browser: Any, app: FastHTML, build: str, forgiven: str | None = None) -> Iterator[Any]:
-    "A context of `browser`, with `site` running `app`. No page may throw, except errors whose name ends so."
+def browsing(browser: Any, app: FastHTML, build: str, forgiven: str | None = None, script: str = '', clock: bool = False) -> Iterator[Any]:
+    """A context of `browser`, with `site` running `app`. Its pages run `script` before all else, and a `clock` can move on their time.
+    None may throw, except errors whose name ends so."""
     faults = []
     with serve(app) as site, browser.new_context() as context:
         answer_from_npm(context, build)
         context.set_default_timeout(10_000)
         context.on('weberror', lambda fault: faults.append(fault.error))
+        if clock: context.clock.install()
+        if script: context.add_init_script(script)
         context.site = site
         yield context
     errors = [fault for fault in faults if not (forgiven and fault.name.endswith(forgiven))]
@@ -113,3 +136,40 @@ def visiting(browser: Any, app: FastHTML, build: str, **settings: Any) -> Iterat
         page = context.new_page()
         page.goto(context.site.url)
         yield page
+
+
+def item(n: Any) -> Any: return swap.append(Li(n), '#list')
+
+
+def items(page: Any) -> list[str]: return page.evaluate('[...document.querySelectorAll("#list > li")].map(li => li.textContent)')
+
+
+def until_items(page: Any, expected: list[str]) -> None:
+    "Wait for as many items, and see that they are these: none twice, none lost, in order."
+    page.wait_for_function('n => document.querySelectorAll("#list > li").length >= n', arg=len(expected))
+    assert items(page) == expected
+
+
+def until_state(page: Any, state: str, id: str = 'source') -> None:
+    page.wait_for_function('([id, state]) => document.getElementById(id)?.getAttribute("state") == state', arg=[id, state])
+
+
+def until_later(page: Any, condition: Any) -> None:
+    "Wait until `condition()` holds, while the time of the page runs many times as fast."
+    def look() -> Any:
+        page.clock.fast_forward(100)
+        return condition()
+    until(look)
+
+
+def asked_within(page: Any, ms: int, steps: int = 5) -> list[str]:
+    "The paths that the tabs of this browser ask for while so much time passes, at once. After each step every tab has an answer."
+    context, asked = page.context, []
+    def note(request: Any) -> None: asked.append(urlsplit(request.url).path)
+    context.on('request', note)
+    for _ in range(steps):
+        context.clock.fast_forward(ms // steps)
+        for tab in context.pages: tab.evaluate('fetch("/nothing").then(answer => answer.text())')
+    context.remove_listener('request', note)
+    assert asked.count('/nothing') == steps * len(context.pages)
+    return [path for path in asked if path != '/nothing']

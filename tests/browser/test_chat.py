@@ -1,63 +1,36 @@
 "A chat in Chromium over two servers that share a log."
-import os, subprocess, sys, time
 from contextlib import contextmanager
-from urllib.request import urlopen
 
 import pytest
 
 from tests.support.redis import redis
-from tests.support import ROOT
-from tests.support.serving import free_port
+from tests.support.serving import Server, uvicorn
 
-from .pages import answer_from_npm
-
-pytestmark = pytest.mark.parametrize('build', ['2.0.11', '4.0.1'])
+from .pages import HURRY, answer_from_npm, until
 
 
-class Server:
-    "The chat in a process of its own."
-    def __init__(self, **env): self.port, self.env = free_port(), os.environ | {'PYTHONPATH': str(ROOT)} | env
-    @property
-    def url(self): return f'http://127.0.0.1:{self.port}'
-
-    def start(self):
-        self.process = subprocess.Popen([sys.executable, '-m', 'uvicorn', 'tests.apps.chat:app', '--port', str(self.port), '--log-level', 'error'], cwd=ROOT, env=self.env)
-        until(self.answers)
-
-    def answers(self):
-        try: return urlopen(f'{self.url}/ok').status == 200
-        except OSError: return False
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(10)
-
-
-def until(condition):
-    ends = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends, 'waited for 10 s'
-        time.sleep(0.01)
-
-
-@pytest.fixture(params=['sqlite', 'redis'])
-def log(request, tmp_path):
-    if request.param == 'sqlite': yield f"sqlite {tmp_path/'chat.db'}"
+@pytest.fixture(scope='module', params=['sqlite', 'redis'])
+def log(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('log')
+    if request.param == 'sqlite': yield f"sqlite {folder/'chat.db'}"
     else:
-        with redis(tmp_path) as server: yield f'redis {server.url}'
+        with redis(folder) as server: yield f'redis {server.url}'
 
-@pytest.fixture
-def servers(log, build):
-    both = [Server(LOG=log, BUILD=build) for _ in range(2)]
-    for server in both: server.start()
-    yield both
-    for server in both: server.stop()
+@pytest.fixture(scope='module')
+def servers(log, build, tmp_path_factory):
+    both = [Server(tmp_path_factory.mktemp('chat'), *uvicorn(app='chat'), LOG=log, BUILD=build) for _ in range(2)]
+    try:
+        for server in both: server.start()
+        yield both
+    finally:
+        for server in both: server.kill()
 
 @pytest.fixture
 def context(chromium, build):
     with chromium.new_context() as context:
         answer_from_npm(context, build)
         context.set_default_timeout(10_000)
+        context.add_init_script(HURRY)
         yield context
 
 @contextmanager
@@ -80,7 +53,7 @@ def test_two_pages_chat_through_two_servers_and_nothing_is_lost_in_a_restart(con
         for page, text in ((ann, 'hello'), (bob, 'hi')):
             say(page, text)
             until(lambda: shown(ann)[-1:] == shown(bob)[-1:] == [text])
-        here.stop()
+        here.end()
         ann.wait_for_selector('#source[state=reconnecting]', state='attached')
         for n in range(5):
             say(bob, f'while away {n}')

@@ -13,10 +13,16 @@ from fasthtml_sse.core.event import to_frame
 
 from .live import make_app
 
-AWKWARD = ['', ' ', '\n', '\r', '\r\n', '\n\n', 'a\nb', 'a\rb', 'a\r\nb', 'a\n\rb', 'a\r\n\r\nb', '\nx\n', 'x\r', ' one space', '  two spaces', '\ttab', 'end ',
-    ': a comment?', ':', 'data: x', 'data', 'id: 7', 'retry: 1', 'event: admin', 'x\n\nevent: admin\ndata: forged', 'x\r\revent: admin\rdata: forged',
-    'x\r\n\r\nevent: admin\r\ndata: forged\r\n\r\n', 'x\u2028\u2028event: admin', 'line\u2028separator', 'paragraph\u2029separator', 'next\x85line',
-    'tab\x0bfeed\x0cfile\x1cgroup\x1drecord\x1e', 'nul\0nul', '\0', '\ufeffmark', 'naïve 🎉 👩‍👩‍👧 e\u0301', '\U0010ffff', '</script><b>&amp;', 'x' * 100_000]
+AWKWARD = [
+    '', ' ', '\n', '\r', '\r\n', '\n\n',
+    'a\nb', 'a\rb', 'a\r\nb', 'a\n\rb', 'a\r\n\r\nb', '\nx\n', 'x\r',
+    ' one space', '  two spaces', '\ttab', 'end ',
+    ': a comment?', ':', 'data: x', 'data', 'id: 7', 'retry: 1', 'event: admin',
+    'x\n\nevent: admin\ndata: forged', 'x\r\revent: admin\rdata: forged', 'x\r\n\r\nevent: admin\r\ndata: forged\r\n\r\n',
+    'x\u2028\u2028event: admin', 'line\u2028separator', 'paragraph\u2029separator', 'next\x85line',
+    'tab\x0bfeed\x0cfile\x1cgroup\x1drecord\x1e', 'nul\0nul', '\0', '\ufeffmark',
+    'naïve 🎉 👩‍👩‍👧 e\u0301', '\U0010ffff', '</script><b>&amp;', 'x' * 100_000,
+]
 
 # An `error` that is no MessageEvent is the browser's own, which says that the stream has ended
 RECEIVE = '''([url, names]) => new Promise(done => {
@@ -38,12 +44,16 @@ RECEIVE = '''([url, names]) => new Promise(done => {
 LISTEN = '''([url, names, chunks]) => new Promise(done => {
     const source = document.createElement('sse-source'), seen = []
     const heard = (...event) => seen.push(event)
-    const body = () => new ReadableStream({start(queue) { chunks.forEach(chunk => queue.enqueue(Uint8Array.from(chunk))); queue.close() }})
+    const body = () => new ReadableStream({start(queue) {
+        for (const chunk of chunks) queue.enqueue(Uint8Array.from(chunk))
+        queue.close()
+    }})
     window.ask ??= window.fetch
     window.fetch = chunks.length ? async () => new Response(body(), {headers: {'content-type': 'text/event-stream'}}) : window.ask
     window.htmx = {version: '4', swap: ({text}) => heard('message', text, source.getAttribute('after') ?? '')}
     source.close = () => {}
-    for (const name of new Set(names)) source.addEventListener('sse:' + name, ({detail}) => 'data' in detail && heard(name, detail.data, detail.id))
+    const listen = name => source.addEventListener('sse:' + name, ({detail}) => 'data' in detail && heard(name, detail.data, detail.id))
+    new Set(names).forEach(listen)
     source.addEventListener('sse:status', ({detail}) => {
         if (!detail.state?.endsWith('connecting') || !source.wasLive) return source.wasLive = detail.state == 'live'
         source.remove()
@@ -137,7 +147,8 @@ def as_html(text):
 
 
 flat = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
-jsons = st.recursive(flat, lambda inner: st.lists(inner) | st.dictionaries(text, inner), max_leaves=8).filter(lambda v: not isinstance(v, str | None))
+nested = st.recursive(flat, lambda inner: st.lists(inner) | st.dictionaries(text, inner), max_leaves=8)
+jsons = nested.filter(lambda value: not isinstance(value, str | None))
 values = text.map(lambda text: (text, text)) | jsons.map(as_json) | text.map(as_html)  # each with its data
 
 
@@ -150,10 +161,12 @@ def test_any_value_arrives_as_it_is_written(receive, sent):
     assert parsed(frames) == seen
 
 
-scraps = st.sampled_from([b'data', b'id', b'event', b':', b' ', b'\r', b'\n', b'\0', b'7', b'open', b'error', *map(str.encode, 'é\u2028\ufeff😀'),
-    b'\xef\xbb', b'\xf0\x9f', b'\xc3', b'\x80', b'\xff', b'\xed\xa0\x80', b'\xc0\x80', b'\xf4\x90\x80\x80'])
+words = [b'data', b'id', b'event', b':', b' ', b'\r', b'\n', b'\0', b'7', b'open', b'error', *map(str.encode, 'é\u2028\ufeff😀')]
+no_text = [b'\xef\xbb', b'\xf0\x9f', b'\xc3', b'\x80', b'\xff', b'\xed\xa0\x80', b'\xc0\x80', b'\xf4\x90\x80\x80']
+scraps = st.sampled_from(words + no_text)
 ends = st.sampled_from([b'\r', b'\n', b'\r\n'])
-starts = st.sampled_from([b'data', b'data:', b'data: ', b'id:', b'id', b'id: ', b'event: ', b'event:', b'event', b'retry:', b':', b'\xef\xbb\xbfdata:', b'Data:'])
+names = [b'data', b'data:', b'data: ', b'id:', b'id', b'id: ', b'event: ', b'event:', b'event']
+starts = st.sampled_from([*names, b'retry:', b':', b'\xef\xbb\xbfdata:', b'Data:'])
 
 
 def joined(*parts): return st.tuples(*parts).map(b''.join)

@@ -6,6 +6,7 @@ from examples.gallery import app
 from tests.support.gallery import fresh_places, fresh_rooms
 
 from .live import serve
+from .pages import HURRY
 
 
 @pytest.fixture
@@ -21,6 +22,7 @@ def visit(chromium):
     contexts = []
     def visit(address):
         contexts.append(chromium.new_context())
+        contexts[-1].add_init_script(HURRY)
         page = contexts[-1].new_page()
         page.goto(address)
         page.wait_for_selector('sse-source[state=live]', state='attached')

@@ -1,6 +1,5 @@
 "`<sse-source>` keeps a page live, whatever befalls the connection, on each htmx."
-import asyncio, gzip, time
-from functools import partial
+import asyncio, gzip, re, time
 from pathlib import Path
 from threading import Event
 
@@ -12,25 +11,10 @@ import fasthtml_sse
 from fasthtml_sse import ConnectionStatus, ServerSentEvent, SSEResponse, SSESource, sse, sse_headers, sse_script, swap
 
 from .live import NPM
-from .pages import Topic, browsing, page_app, route_of, until, visiting
+from .pages import HURRY, RECORD, Topic, asked_within, item, items, page_app, route_of, until, until_items, until_state
 
 SCRIPT = Path(fasthtml_sse.__file__).parent/'sse_source.js'
 
-# Notes what the sources of a page say, from the first on
-RECORD = Script('''
-const said = [], states = []
-for (const name of ['foo', 'close', 'gap', 'denied']) addEventListener(`sse:${name}`, e => said.push([name, e.target.id, e.detail.data, e.detail.id ?? e.detail.status]))
-addEventListener('sse:status', e => e.detail && states.push(e.detail.state))''')
-
-
-@pytest.fixture
-def browse(chromium): return partial(browsing, chromium)
-
-@pytest.fixture
-def visit(chromium): return partial(visiting, chromium)
-
-@pytest.fixture
-def topic(): return Topic()
 
 def live_app(topic, build, *content, headers=None, **source):
     "An app whose page lists what `topic` appends."
@@ -40,21 +24,35 @@ def live_app(topic, build, *content, headers=None, **source):
     def get(): return Title('Live'), RECORD, SSESource('/events', id='source', **source), ConnectionStatus(), Ul(id='list'), *content
     return app
 
-def items(page): return page.evaluate('[...document.querySelectorAll("#list > li")].map(li => li.textContent)')
 
-def until_items(page, expected):
-    "Wait for as many items, and see that they are these: none twice, none lost, in order."
-    page.wait_for_function('n => document.querySelectorAll("#list > li").length >= n', arg=len(expected))
-    assert items(page) == expected
+def parts_of(script):
+    "The text of what the script defines, by name: from its first line to the next that is not indented further, and closes nothing."
+    first = r'^  (?:async )?(?:const|let|var|function\*?|class) (\w+).*\n'
+    found = re.finditer(first + r'(?:(?:   .*|  [)}\]].*)?\n)*', script, re.MULTILINE)
+    return {part[1]: part[0] for part in found}
 
-def until_state(page, state, id='source'): page.wait_for_function('([id, state]) => document.getElementById(id)?.getAttribute("state") == state', arg=[id, state])
-
-def item(n): return swap.append(Li(n), '#list')
+def used_by(names, parts):
+    "The names of these parts, and of all parts that they mention."
+    used, more = set(), set(names)
+    while more:
+        used |= more
+        more = {word for name in more for word in re.findall(r'\w+', parts[name]) if word in parts} - used
+    return used
 
 
 def test_the_script_is_small():
     text = SCRIPT.read_bytes()
     assert len(text.splitlines()) <= 250 and len(gzip.compress(text, 9)) <= 4096
+
+
+def test_connections_know_nothing_of_htmx():
+    "Otherwise a test that is marked `connections` would have to run with each."
+    parts = parts_of(SCRIPT.read_text(encoding='utf-8'))
+    used = used_by(['request', 'share'], parts)
+    assert {'makeParser', 'makeTimer', 'request', 'share'} <= used
+    assert all(parts[name].count('{') == parts[name].count('}') for name in used)  # whole, and no more
+    assert [name for name in used if 'htmx' in parts[name].lower()] == []
+    assert 'htmx' in ''.join(parts[name] for name in used_by(['SSESource'], parts))
 
 
 def test_messages_events_and_states(visit, topic, build):
@@ -71,6 +69,7 @@ def test_messages_events_and_states(visit, topic, build):
         assert topic.requests == [None]
 
 
+@pytest.mark.connections
 def test_a_page_gets_what_came_between_its_rendering_and_its_connecting(visit, topic, build):
     app, rt = page_app(build)
     route_of(topic, app)
@@ -130,39 +129,42 @@ def test_one_broken_message_costs_neither_the_next_nor_the_connection(browse, to
 
 # Connections
 
+@pytest.mark.connections
 def test_the_server_goes_and_comes_back(visit, topic, build):
-    with visit(live_app(topic, build), build) as page:
+    with visit(live_app(topic, build), build, script=HURRY) as page:
         until_state(page, 'live')
         topic.publish(item('before'))
         until_items(page, ['before'])
         page.context.site.stop()
         until_state(page, 'reconnecting')
-        for n in range(20):
-            topic.publish(item(n))
-            page.wait_for_timeout(250)  # the server is down for five seconds, in which the page tries in vain
+        for n in range(20): topic.publish(item(n))
+        page.wait_for_function('pauses.length >= 5')  # meanwhile the page tries in vain
         page.context.site.start()
-        page.wait_for_function('document.querySelectorAll("#list > li").length == 21', timeout=30_000)
+        page.wait_for_function('document.querySelectorAll("#list > li").length == 21')
         topic.publish(item('after'))
         until_items(page, ['before', *map(str, range(20)), 'after'])
         assert page.evaluate('states') == ['connecting', 'live', 'reconnecting', 'live']
         assert topic.requests == [None, '1']
 
 
+@pytest.mark.connections
 def test_a_failed_first_connection_is_tried_again(visit, topic, build):
     topic.answers = [500, 500]
-    with visit(live_app(topic, build), build) as page:
+    with visit(live_app(topic, build), build, script=HURRY) as page:
         until_state(page, 'live')
         topic.publish(item('there'))
         until_items(page, ['there'])
         assert len(topic.requests) == 3 and page.evaluate('states') == ['connecting', 'live']
+        assert page.evaluate('pauses.length') == 2
 
 
+@pytest.mark.connections
 @pytest.mark.parametrize('status', [204, 401, 403])
 def test_some_answers_stop_the_source(visit, topic, build, status):
     topic.answers = [status]
-    with visit(live_app(topic, build), build) as page:
+    with visit(live_app(topic, build), build, clock=True) as page:
         until_state(page, 'stopped')
-        page.wait_for_timeout(1500)  # another attempt would come after one second
+        assert asked_within(page, 60_000) == []
         assert len(topic.requests) == 1 and page.evaluate('states') == ['connecting', 'stopped']
         assert page.evaluate('said') == ([['denied', 'source', None, status]] if status != 204 else [])
         page.evaluate('document.getElementById("source").open()')
@@ -170,6 +172,7 @@ def test_some_answers_stop_the_source(visit, topic, build, status):
         else: until_state(page, 'live')
 
 
+@pytest.mark.connections
 def test_a_source_that_was_denied_may_move_and_try_again(visit, topic, build):
     topic.answers = [401]
     with visit(live_app(topic, build), build) as page:
@@ -179,28 +182,34 @@ def test_a_source_that_was_denied_may_move_and_try_again(visit, topic, build):
         until_state(page, 'live')
 
 
+@pytest.mark.connections
 def test_a_listener_may_close_a_source_before_it_asks(visit, topic, build):
-    with visit(live_app(topic, build, Script('addEventListener("sse:status", e => e.target.close?.())')), build) as page:
+    closing = Script('addEventListener("sse:status", e => e.target.close?.())')
+    with visit(live_app(topic, build, closing), build, clock=True) as page:
         until_state(page, 'stopped')
         topic.publish(item('nobody listens'))
-        page.wait_for_timeout(300)
+        assert asked_within(page, 60_000) == []
         until(lambda: topic.live == 0)
         assert items(page) == [] and len(topic.requests) <= 1
 
 
+@pytest.mark.connections
 def test_a_redirect_to_a_login_page_stops_the_source(visit, topic, build):
     app, rt = page_app(build)
     @rt('/login')
-    def get(): return 'Who are you?'
+    def login(): return 'Who are you?'
     @rt('/events')
-    def get(): topic.requests.append(None); return RedirectResponse('/login', status_code=303)
+    def events():
+        topic.requests.append(None)
+        return RedirectResponse('/login', status_code=303)
     @rt('/')
-    def get(): return RECORD, SSESource('/events', id='source')
+    def home(): return RECORD, SSESource('/events', id='source')
     with visit(app, build) as page:
         until_state(page, 'stopped')
         assert page.evaluate('said') == [['denied', 'source', None, 200]] and len(topic.requests) == 1
 
 
+@pytest.mark.connections
 def test_close_ends_it_for_good(visit, build):
     runs = []
     app, rt = page_app(build)
@@ -211,28 +220,30 @@ def test_close_ends_it_for_good(visit, build):
         for n in range(3): yield item(n)
     @rt('/')
     def get(): return RECORD, SSESource(job, id='source'), ConnectionStatus(), Ul(id='list')
-    with visit(app, build) as page:
+    with visit(app, build, clock=True) as page:
         until_state(page, 'stopped')
         until_items(page, ['0', '1', '2'])
         page.evaluate('document.body.append(document.getElementById("source"))')
-        page.wait_for_timeout(500)
+        assert asked_within(page, 60_000) == []
         assert runs == [1] and page.evaluate('states') == ['connecting', 'live', 'stopped']
         assert page.evaluate('said') == [['close', 'source', 'Connection closed', '']]
         assert page.locator('sse-status').inner_text() == 'Stopped'
 
 
+@pytest.mark.connections
 def test_a_lone_retry_is_honoured_and_ids_survive_errors(visit, topic, build):
     app, times = page_app(build)[0], []
+    first = ServerSentEvent(retry=100), ServerSentEvent('x', event='foo', id='7'), ServerSentEvent(id='8')
     @app.get('/events')
     def events(request):
         times.append(time.monotonic())
         topic.requests.append(request.headers.get('last-event-id'))
         if len(times) in (2, 3): return Response(status_code=500)
-        if len(times) == 1: return SSEResponse([ServerSentEvent(retry=100), ServerSentEvent('x', event='foo', id='7'), ServerSentEvent(id='8')])
+        if len(times) == 1: return SSEResponse(first)
         if len(times) == 4: return SSEResponse([ServerSentEvent(id='8')])
         return topic.response('0')
     @app.get('/')
-    def page(): return RECORD, SSESource('/events', id='source'), Ul(id='list')
+    def home(): return RECORD, SSESource('/events', id='source'), Ul(id='list')
     topic.publish(item('back'))
     with visit(app, build) as page:
         until_items(page, ['back'])
@@ -241,31 +252,25 @@ def test_a_lone_retry_is_honoured_and_ids_survive_errors(visit, topic, build):
     assert all(pause >= asked for pause, asked in zip(pauses, (0.1, 0.2, 0.4, 0.1))) and pauses[3] < 0.8  # it starts anew after success
 
 
-def test_attempts_come_ever_slower_and_each_page_at_its_own_time(browse, topic, build):
+@pytest.mark.connections
+def test_attempts_come_ever_slower_and_each_page_at_its_own_time(visit, topic, build):
     topic.answers = [500] * 9
-    with browse(live_app(topic, build), build) as context:
-        page = context.new_page()
-        page.add_init_script('''window.pauses = []
-            const wait = setTimeout
-            window.setTimeout = (run, ms) => {
-                const isPause = ms >= 1000 && ms < 45_000  // what an attempt has for an answer is longer
-                if (isPause) pauses.push(ms)
-                return wait(run, isPause ? 0 : ms)
-            }''')
-        page.goto(context.site.url)
+    with visit(live_app(topic, build), build, script=HURRY) as page:
         until_state(page, 'live')
         pauses, least = page.evaluate('pauses'), [1000, 2000, 4000, 8000, 16_000, *[30_000] * 4]
         assert len(pauses) == 9 and all(1 <= pause / ms < 1.5 for pause, ms in zip(pauses, least))
         assert len({pause / ms for pause, ms in zip(pauses, least)}) == 9
 
 
+@pytest.mark.connections
 def test_ids_of_any_text_come_back(visit, build):
     seen = []
     app, rt = page_app(build)
     @app.get('/events')
     def events(request):
         seen.append(fasthtml_sse.last_event_id(request))
-        return SSEResponse([ServerSentEvent(retry=20), ServerSentEvent('x', id='naïve 日本 🎉'), ServerSentEvent('x', event='close') if len(seen) > 1 else None])
+        over = [ServerSentEvent('x', event='close')] if len(seen) > 1 else []
+        return SSEResponse([ServerSentEvent(retry=20), ServerSentEvent('x', id='naïve 日本 🎉'), *over])
     @rt('/')
     def get(): return SSESource('/events', id='source')
     with visit(app, build) as page:
@@ -273,6 +278,7 @@ def test_ids_of_any_text_come_back(visit, build):
     assert seen == [None, 'naïve 日本 🎉']
 
 
+@pytest.mark.connections
 @pytest.mark.parametrize('occasion', ['online', 'visibilitychange'])
 def test_a_browser_that_is_back_does_not_wait(visit, topic, build, occasion):
     topic.retry = 60_000
@@ -294,6 +300,7 @@ def test_a_browser_that_is_back_does_not_wait(visit, topic, build, occasion):
         assert topic.requests == [None, '1']
 
 
+@pytest.mark.connections
 def test_a_silent_connection_is_taken_for_dead(visit, topic, build):
     app, rt = page_app(build)
     hung = Event()
@@ -310,7 +317,7 @@ def test_a_silent_connection_is_taken_for_dead(visit, topic, build):
     @rt('/')
     def get(): return RECORD, SSESource('/events', id='source'), Ul(id='list')
     topic.publish(item('alive'))
-    with visit(app, build) as page:
+    with visit(app, build, script=HURRY) as page:
         until_items(page, ['alive'])
         page.wait_for_timeout(1500)  # heartbeats keep a quiet one alive
         assert topic.requests == [None, '0', '0'] and hung.is_set()  # the third is noted by the topic itself
@@ -319,8 +326,7 @@ def test_a_silent_connection_is_taken_for_dead(visit, topic, build):
 
 # Leaving
 
-@pytest.mark.parametrize('how', ['htmx', 'element', 'parent', 'oob'])
-def test_removal_closes_the_connection_at_once(visit, topic, build, how):
+def check_that_removal_closes(visit, topic, build, remove):
     app = live_app(topic, build, Div(SSESource('/inner', id='inner'), id='parent'), Button('Away', hx_get='/away', hx_target='#parent'))
     inner = Topic()
     route_of(inner, app, '/inner')
@@ -330,13 +336,23 @@ def test_removal_closes_the_connection_at_once(visit, topic, build, how):
         until_state(page, 'live', 'inner')
         until_state(page, 'live')
         until(lambda: topic.live == inner.live == 1)
-        if how == 'htmx': page.click('text=Away')
-        elif how == 'element': page.evaluate('document.getElementById("inner").remove()')
-        elif how == 'parent': page.evaluate('document.getElementById("parent").innerHTML = ""')
-        else: topic.publish(swap.remove('#inner'))
+        remove(page)
         page.wait_for_selector('#inner', state='detached')
         until(lambda: inner.live == 0, 0.2)
         assert topic.live == 1 and inner.requests == [None]
+
+
+@pytest.mark.connections
+@pytest.mark.parametrize('how', ['element', 'parent'])
+def test_removal_by_a_script_closes_the_connection_at_once(visit, topic, build, how):
+    scripts = dict(element='document.getElementById("inner").remove()', parent='document.getElementById("parent").innerHTML = ""')
+    check_that_removal_closes(visit, topic, build, lambda page: page.evaluate(scripts[how]))
+
+
+@pytest.mark.parametrize('how', ['htmx', 'oob'])
+def test_removal_by_htmx_closes_the_connection_at_once(visit, topic, build, how):
+    ways = dict(htmx=lambda page: page.click('text=Away'), oob=lambda page: topic.publish(swap.remove('#inner')))
+    check_that_removal_closes(visit, topic, build, ways[how])
 
 
 @pytest.mark.parametrize('shared', [False, True])
@@ -354,6 +370,7 @@ def test_what_is_removed_leaves_nothing_behind(visit, topic, build, shared):
         assert not page.evaluate('navigator.locks.query().then(({held, pending}) => held.length + pending.length)')
 
 
+@pytest.mark.connections
 def test_moving_keeps_the_connection(visit, topic, build):
     with visit(live_app(topic, build, Div(id='other')), build) as page:
         until_state(page, 'live')
@@ -363,6 +380,7 @@ def test_moving_keeps_the_connection(visit, topic, build):
         assert topic.requests == [None]
 
 
+@pytest.mark.connections
 def test_another_address_is_another_stream(visit, topic, build):
     other, app = Topic(), live_app(topic, build)
     route_of(other, app, '/other')
@@ -394,13 +412,15 @@ def test_a_morph_may_change_the_address_and_keep_the_id(visit, topic, build):
 def test_boosted_navigation_and_back(visit, topic, build):
     app, rt = page_app(build, bodykw={'hx_boost_inherited' if build.startswith('4.') else 'hx_boost': 'true'})
     route_of(topic, app)
-    def frame(name): return Title(name), H1(name), SSESource('/events', after=topic.last_id, id='source'), Ul(id='list'), A('forward', href='/two'), A('away', href='/none')
+    def frame(name):
+        links = A('forward', href='/two'), A('away', href='/none')
+        return Title(name), H1(name), SSESource('/events', after=topic.last_id, id='source'), Ul(id='list'), *links
     @rt('/')
-    def get(): return frame('one')
+    def one(): return frame('one')
     @rt('/two')
-    def get(): return frame('two')
+    def two(): return frame('two')
     @rt('/none')
-    def get(): return Title('none'), H1('none')
+    def none(): return Title('none'), H1('none')
     with visit(app, build) as page:
         until_state(page, 'live')
         page.evaluate('window.same = true')
@@ -418,11 +438,12 @@ def test_boosted_navigation_and_back(visit, topic, build):
         until(lambda: topic.live == 1)
         topic.publish(item('z'))
         page.wait_for_function('document.getElementById("list").lastElementChild?.textContent == "z"')
-        assert items(page) == (['x', 'y', 'z'] if build.startswith('2.') else ['z'])  # htmx 2 keeps a snapshot, htmx 4 asks for a fresh page
+        # htmx 2 keeps a snapshot, htmx 4 asks for a fresh page
+        assert items(page) == (['x', 'y', 'z'] if build.startswith('2.') else ['z'])
         assert page.evaluate('window.same')
 
 
-@pytest.mark.parametrize('build', ['2.0.7', '2.0.11'])
+@pytest.mark.parametrize('build', ['2.0.7', pytest.param('2.0.11', marks=pytest.mark.full)])
 def test_what_has_ended_stays_so_in_a_snapshot(visit, build):
     runs = []
     app, rt = page_app(build, bodykw={'hx_boost': 'true'})
@@ -432,16 +453,16 @@ def test_what_has_ended_stays_so_in_a_snapshot(visit, build):
         runs.append(1)
         yield item('done')
     @rt('/')
-    def get(): return Title('job'), SSESource(job, id='source'), Ul(id='list'), A('away', href='/none')
+    def home(): return Title('job'), SSESource(job, id='source'), Ul(id='list'), A('away', href='/none')
     @rt('/none')
-    def get(): return Title('none'), H1('none')
-    with visit(app, build) as page:
+    def none(): return Title('none'), H1('none')
+    with visit(app, build, clock=True) as page:
         until_state(page, 'stopped')
         page.click('text=away')
         page.wait_for_selector('h1')
         page.go_back()
         until_items(page, ['done'])
-        page.wait_for_timeout(300)
+        assert asked_within(page, 60_000) == []
         assert runs == [1] and page.locator('#source').get_attribute('state') == 'stopped'
 
 
@@ -482,8 +503,9 @@ def test_a_morph_around_a_source_leaves_it_alone(visit, topic, build):
 
 def test_a_strict_content_security_policy(browse, topic, build):
     npm = f'/htmx-{build}/dist/htmx.js', '/idiomorph/dist/idiomorph.js'
-    app, rt = fast_app(default_hdrs=False, hdrs=(Meta(name='htmx-config', content='{"includeIndicatorStyles": false}'), Script(src=npm[0]),
-        *sse_headers(src='/own/sse_source.js', morph=npm[1])), static_path=str(NPM), secret_key='of no use')
+    config = Meta(name='htmx-config', content='{"includeIndicatorStyles": false}')
+    hdrs = config, Script(src=npm[0]), *sse_headers(src='/own/sse_source.js', morph=npm[1])
+    app, rt = fast_app(default_hdrs=False, hdrs=hdrs, static_path=str(NPM), secret_key='of no use')
     sse_script(app, '/own/sse_source.js')
     route_of(topic, app)
     @rt('/')
@@ -504,22 +526,29 @@ def test_a_strict_content_security_policy(browse, topic, build):
         assert answer.headers['cache-control'] == 'public, max-age=31536000, immutable'
 
 
+@pytest.mark.connections
 def test_the_status_is_that_of_the_worst_source_or_of_the_one_named(visit, topic, build):
     dead, app = Topic(), page_app(build)[0]
     dead.answers = [500] * 100
     route_of(topic, app)
     route_of(dead, app, '/dead')
     @app.get('/')
-    def page():
-        return (SSESource('/events', id='source'), SSESource('/dead', id='dead'), ConnectionStatus(id='worst', connecting='Un moment'),
-            ConnectionStatus(of='source', id='good'), ConnectionStatus(of='#dead', id='bad', cls='mine'), ConnectionStatus(of='nobody', id='none'))
+    def home():
+        return (
+            SSESource('/events', id='source'),
+            SSESource('/dead', id='dead'),
+            ConnectionStatus(id='worst', connecting='Un moment'),
+            ConnectionStatus(of='source', id='good'),
+            ConnectionStatus(of='#dead', id='bad', cls='mine'),
+            ConnectionStatus(of='nobody', id='none'),
+        )
     with visit(app, build) as page:
         words = lambda: page.evaluate('[...document.querySelectorAll("sse-status")].map(e => e.textContent)')
         until(lambda: words() == ['Un moment', 'Live', 'Connecting', ''])
         assert page.locator('#bad').get_attribute('class') == 'sse-status mine sse-connecting'
         page.evaluate('document.getElementById("dead").remove()')
         until(lambda: words() == ['Live', 'Live', '', ''])
-        page.evaluate('document.getElementById("worst").textContent = "morphed"; document.getElementById("worst").className = "sse-status"')
+        page.evaluate('Object.assign(document.getElementById("worst"), {textContent: "morphed", className: "sse-status"})')
         until(lambda: words()[0] == 'Live')
         assert page.locator('#worst').get_attribute('class') == 'sse-status sse-live'
 
@@ -543,9 +572,11 @@ class Gaps:
                 self.failures -= 1
                 return Response('no', status_code=500)
             if self.pages > 1: self.show('while rendering')
-            after = 'old' if self.pages == 1 else self.topic.last_id
-            return (Title(self.pages), RECORD if self.pages == 1 else None, SSESource('/events', id='source', after=after if self.pages == 1 or says_where else None),
-                ConnectionStatus(), Input(id='field'), Ul(*map(Li, self.shown), id='list'))
+            first = self.pages == 1
+            after = 'old' if first else self.topic.last_id if says_where else None
+            source = SSESource('/events', id='source', after=after)
+            shown = Ul(*map(Li, self.shown), id='list')
+            return Title(self.pages), RECORD if first else None, source, ConnectionStatus(), Input(id='field'), shown
 
     def show(self, text):
         self.shown.append(text)
@@ -599,7 +630,7 @@ def test_a_refresh_does_not_put_a_page_where_another_is(visit, build, there):
     @app.get('/events')
     def events(): return SSEResponse([ServerSentEvent(retry=50), ServerSentEvent('{}', event='gap', id='9')])
     @rt('/')
-    def get():
+    def one():
         asked.append(1)
         if len(asked) > 1:
             told.set()
@@ -607,27 +638,31 @@ def test_a_refresh_does_not_put_a_page_where_another_is(visit, build, there):
             left.wait(5)
         return Title('one'), H1('one'), SSESource('/events', after='1', id='source'), A('two', href='/two')
     @rt('/two')
-    def get(): return Title('two'), H1('two')
+    def two(): return Title('two'), H1('two')
     @rt('/login')
-    def get(): return Title('login'), H1('login')
-    with visit(app, build) as page:
+    def login(): return Title('login'), H1('login')
+    with visit(app, build, clock=True) as page:
         assert told.wait(5)
         if there == '/two':
             page.click('text=two')
             page.wait_for_function('document.querySelector("h1").textContent == "two"')
             with page.expect_event('requestfinished', lambda request: request.url.endswith('/')): left.set()
         page.wait_for_url(f'**{there}')
-        page.wait_for_timeout(200)
+        assert asked_within(page, 10_000) == []
         assert page.inner_text('h1') == there[1:]
 
 
-@pytest.mark.parametrize('build', ['2.0.7', '4.0.1'])
-def test_a_refresh_that_fails_is_tried_again(visit, build):
+def test_a_refresh_that_fails_is_tried_again(browse, build):
     gaps = Gaps(build)
     gaps.failures = 1
     gaps.show('missed')
-    with visit(gaps.app, build) as page:
-        page.wait_for_function('document.title == "3"', timeout=20_000)
+    with browse(gaps.app, build, clock=True) as context:
+        page, failures = context.new_page(), []
+        page.on('console', lambda message: 'Error: 500' in message.text and failures.append(message))
+        page.goto(context.site.url)
+        until(lambda: page.title() == '1' and failures)
+        page.clock.fast_forward(5000)
+        page.wait_for_function('document.title == "3"')
         until_state(page, 'live')
         until_items(page, ['missed', 'while rendering'])
         assert gaps.topic.requests == ['old', 'old', '2']

@@ -13,8 +13,17 @@ from fasthtml_sse import OOBStreamBuilder, sse, swap
 from .live import connect, make_app
 
 HTML, SVG = 'http://www.w3.org/1999/xhtml', 'http://www.w3.org/2000/svg'
-MODES = dict(append='beforeend', prepend='afterbegin', before='beforebegin', after='afterend', update='innerHTML', replace='outerHTML', remove='delete',
-    morph='outerMorph', morph_children='innerMorph')
+MODES = dict(
+    append='beforeend',
+    prepend='afterbegin',
+    before='beforebegin',
+    after='afterend',
+    update='innerHTML',
+    replace='outerHTML',
+    remove='delete',
+    morph='outerMorph',
+    morph_children='innerMorph',
+)
 KINDS = dict(div='div', tr='tbody', td='tr', li='ul', option='select', circle='svg')  # each with what it lives in
 WAYS = ['swap', 'swap digits', 'swap class', 'swap tag', 'swap attribute', 'builder', 'builder class',
     'add_element', 'add_element digits', 'add_element colon', 'add_element unwrapped']
@@ -61,7 +70,8 @@ class Case(NamedTuple):
     @property
     def target(self):
         tag = KINDS[self.kind] if self.inside else self.kind
-        return {'class': f'.{self.named}', 'tag': f'{tag}.{self.named}', 'attribute': f'[data-name="{self.named}"]'}.get(self.form, self.named)
+        forms = {'class': f'.{self.named}', 'tag': f'{tag}.{self.named}', 'attribute': f'[data-name="{self.named}"]'}
+        return forms.get(self.form, self.named)
 
     @property
     def new_names(self):
@@ -105,7 +115,8 @@ def act(actions, case):
 def added(case):
     "The same by `add_element`."
     content, wrap = new(case), case.form != 'unwrapped'
-    return OOBStreamBuilder().add_element((content or [''])[0] if wrap else holder(case, *content), case.target, MODES[case.action], wrap).build()
+    held = (content or [''])[0] if wrap else holder(case, *content)
+    return OOBStreamBuilder().add_element(held, case.target, MODES[case.action], wrap).build()
 
 
 def messages():
@@ -130,12 +141,23 @@ def expected(case):
     kept = lambda name: case.action == 'morph' or case.action == 'morph_children' and (shared or name in case.names)
     came = [node(case, name, 'new', kept(name)) for name in names]
     first, middle, last = old
-    return dict(append=[*old, *came], prepend=[*came, *old], before=[first, *came, middle, last], after=[first, middle, *came, last],
-        update=came, morph_children=came, replace=[first, *came, last], morph=[first, *came, last], remove=[first, last])[case.action]
+    children = dict(
+        append=[*old, *came],
+        prepend=[*came, *old],
+        before=[first, *came, middle, last],
+        after=[first, middle, *came, last],
+        update=came,
+        morph_children=came,
+        replace=[first, *came, last],
+        morph=[first, *came, last],
+        remove=[first, last],
+    )
+    return children[case.action]
 
 
 WATCH = '''
-const attributes = node => Object.fromEntries([...node.attributes].map(a => [a.name, a.value]).filter(([name, value]) => name != 'class' || value))
+const pairs = node => [...node.attributes].map(a => [a.name, a.value])
+const attributes = node => Object.fromEntries(pairs(node).filter(([name, value]) => name != 'class' || value))
 const kids = (node, tree) => [...node.childNodes].map(kid => kid.nodeType == 1 ? tree(kid) : kid.data.trim()).filter(kid => kid !== '')
 const inside = node => [node.localName, node.namespaceURI, attributes(node), node.wasHere === true, kids(node, inside)]
 const boxes = () => [...document.querySelectorAll('[data-case]')].map(box => [box.dataset.case, kids(box, inside)])
@@ -152,8 +174,9 @@ SEEN = '({boxes: boxes(), before, after: outside(document.body), touched: touche
 def board(show, build):
     "What the page holds when all messages have come, or as far as they got."
     opened, sent = [], [*messages(), swap.update('over', 'state')]
-    app = make_app(connect('connect', '/messages', hx_trigger='load, every 5s'), Div(id='state'), *(box(case) for case in CASES for _ in range(case.boxes)),
-        Script(NotStr(WATCH)), build=build)
+    boxes = [box(case) for case in CASES for _ in range(case.boxes)]
+    connection = connect('connect', '/messages', hx_trigger='load, every 5s')
+    app = make_app(connection, Div(id='state'), *boxes, Script(NotStr(WATCH)), build=build)
     @app.get('/messages')
     @sse
     async def stream():
@@ -161,7 +184,7 @@ def board(show, build):
         for message in sent: yield message
         await asyncio.Event().wait()
     with show(app) as page:
-        page.wait_for_function(f'{SETTLED} || performance.now() > 9000')
+        page.wait_for_function(f'{SETTLED} || performance.now() > 25_000', timeout=30_000)
         seen = page.evaluate(SEEN)
     children = defaultdict(list)
     for case, kids in seen['boxes']: children[case].append(kids)

@@ -1,6 +1,5 @@
 "Many pages and many tabs: no connection is left behind, and a shared one outlives every tab."
 import asyncio
-from shutil import which
 
 import pytest
 from fasthtml.common import *
@@ -8,20 +7,11 @@ from playwright.sync_api import TimeoutError as TimedOut
 
 from fasthtml_sse import ConnectionStatus, SSESource
 
-from .conftest import FLAGS
-from .pages import Topic, browsing, page_app, route_of, until
-from .test_page import RECORD, item, items, until_items, until_state
+from .pages import HURRY, RECORD, asked_within, browsing, item, items, page_app, route_of, until, until_items, until_state
+
+pytestmark = pytest.mark.connections
 
 TABS = 10
-
-
-@pytest.fixture
-def topic(): return Topic()
-
-@pytest.fixture(scope='module')
-def keeping(chromium):
-    "A browser that keeps the pages it leaves, as browsers do when nobody tests with them."
-    with chromium.browser_type.launch(executable_path=which('chromium'), args=FLAGS, ignore_default_args=['--disable-back-forward-cache']) as browser: yield browser
 
 
 # Navigation
@@ -29,17 +19,19 @@ def keeping(chromium):
 def numbered_app(topic, build, source):
     app, rt = page_app(build)
     route_of(topic, app)
+    restored = Script('addEventListener("pageshow", e => window.restored = e.persisted)')
     @rt('/page/{n}')
-    def get(n: int): return Title(n), RECORD, source, Ul(id='list'), Script('addEventListener("pageshow", e => window.restored = e.persisted)')
+    def get(n: int): return Title(n), RECORD, source, Ul(id='list'), restored
     return app
 
-def visit_pages(context, count):
+def visit_pages(context, count, patience=lambda: 10_000):
+    "Go from page to page, each of which has `patience()` ms to appear."
     page = context.new_page()
     page.goto(f'{context.site.url}/page/0')
     for n in range(1, count):
         page.wait_for_function('document.querySelector("[state=live]") || window.plain?.readyState == 1')
         page.evaluate('n => { setTimeout(() => location.href = `/page/${n}`) }', n)
-        page.wait_for_function('n => document.title == n', arg=str(n))
+        page.wait_for_function('n => document.title == n', arg=str(n), timeout=patience())
     return page
 
 def test_twelve_pages_leave_one_stream_and_back_restores_a_live_one(keeping, topic, build):
@@ -83,9 +75,9 @@ def test_plain_event_sources_hang_there(keeping, topic):
     "What the test above would not notice if the browser kept no pages."
     plain = Script('window.plain = new EventSource("/events")')
     with browsing(keeping, numbered_app(topic, '2.0.7', plain), '2.0.7') as context:
-        context.set_default_timeout(6000)
-        with pytest.raises(TimedOut): visit_pages(context, 12)
-        assert topic.live >= 5  # of the six connections that Chromium has, one may wait for the page
+        hang = lambda: topic.live >= 5  # of the six connections that Chromium has, one may wait for the page
+        with pytest.raises(TimedOut): visit_pages(context, 12, lambda: 1500 if hang() else 10_000)
+        assert hang()
 
 
 # Tabs
@@ -104,10 +96,10 @@ class Tabs:
 
     def settle(self): until(lambda: self.topic.live == 1)
 
-    def expect(self, *texts, timeout=10_000):
+    def expect(self, *texts):
         "All have gained these items, once, in order."
         for page in self.pages:
-            page.wait_for_function('text => document.getElementById("list").lastElementChild?.textContent == text', arg=texts[-1], timeout=timeout)
+            page.wait_for_function('text => document.getElementById("list").lastElementChild?.textContent == text', arg=texts[-1])
             assert items(page)[-len(texts):] == [*texts] and len(set(items(page))) == len(items(page))
 
     def take_leader(self):
@@ -125,12 +117,13 @@ def shared_app(topic, build, **settings):
     route_of(topic, app, **settings)
     @rt('/')
     def get(after: str = ''):
-        return Title('Shared'), RECORD, SSESource('/events', after=after or topic.last_id, shared=True, id='source'), ConnectionStatus(), Ul(id='list')
+        source = SSESource('/events', after=after or topic.last_id, shared=True, id='source')
+        return Title('Shared'), RECORD, source, ConnectionStatus(), Ul(id='list')
     return app
 
 @pytest.fixture
-def tabs(chromium, topic, build):
-    with browsing(chromium, shared_app(topic, build, heartbeat_interval=0.4), build) as context: yield Tabs(context, topic)
+def tabs(browse, topic, build):
+    with browse(shared_app(topic, build, heartbeat_interval=0.4), build, script=HURRY, clock=True) as context: yield Tabs(context, topic)
 
 def test_ten_tabs_share_a_stream_that_outlives_the_leader_the_server_and_an_error(tabs, topic):
     tabs.open(TABS)
@@ -150,7 +143,7 @@ def test_ten_tabs_share_a_stream_that_outlives_the_leader_the_server_and_an_erro
     topic.answers = [500]
     tabs.context.site.start()
     topic.publish(item('c1'))
-    tabs.expect('c0', 'c1', timeout=60_000)  # the server asked for up to three seconds, and each failure doubles them
+    tabs.expect('c0', 'c1')
     tabs.settle()
     assert not topic.answers
 
@@ -176,12 +169,12 @@ def test_a_tab_that_stands_elsewhere_catches_up_by_itself_and_joins(tabs, topic)
     tabs.settle()
     assert topic.requests == ['1', '0']
 
-def test_tabs_that_do_not_say_where_they_stand_share_too(chromium, topic, build):
+def test_tabs_that_do_not_say_where_they_stand_share_too(browse, topic, build):
     app, rt = page_app(build)
     route_of(topic, app)
     @rt('/')
     def get(): return RECORD, SSESource('/events', shared=True, id='source'), Ul(id='list')
-    with browsing(chromium, app, build) as context:
+    with browse(app, build) as context:
         tabs = Tabs(context, topic)
         tabs.pages = [context.new_page() for _ in range(TABS)]
         for page in tabs.pages: page.evaluate('url => { setTimeout(() => location.href = url) }', context.site.url)
@@ -201,7 +194,7 @@ def test_what_ends_one_ends_all(tabs, topic, end):
         topic.cut()
     for page in tabs.pages: until_state(page, 'stopped')
     asked = len(topic.requests)
-    tabs.pages[0].wait_for_timeout(1500)  # longer than a tab waits for a leader that is silent
+    assert asked_within(tabs.pages[0], 60_000) == []
     assert topic.live == 0 and len(topic.requests) == asked
     for page in tabs.pages: assert page.locator('#source').get_attribute('state') == 'stopped'
 
@@ -212,7 +205,7 @@ def test_a_leader_that_falls_silent_holds_up_nobody(tabs, topic):
     tabs.expect('unheard')
     until(lambda: topic.live == 3)
 
-def test_a_tab_that_meets_the_others_before_it_was_live_becomes_live(chromium, topic, build):
+def test_a_tab_that_meets_the_others_before_it_was_live_becomes_live(browse, topic, build):
     leader = """url => navigator.locks.request(`sse-source  ${url}`, () => new Promise(() => {
         const channel = new BroadcastChannel(`sse-source  ${url}`), say = message => channel.postMessage(message)
         window.asked = 0
@@ -227,7 +220,7 @@ def test_a_tab_that_meets_the_others_before_it_was_live_becomes_live(chromium, t
     app = shared_app(topic, build)
     @app.get('/empty')
     def empty(): return P('empty')
-    with browsing(chromium, app, build) as context:
+    with browse(app, build) as context:
         first, page = context.new_page(), context.new_page()
         first.goto(f'{context.site.url}/empty')
         first.evaluate(leader, f'{context.site.url}/events')
@@ -236,12 +229,12 @@ def test_a_tab_that_meets_the_others_before_it_was_live_becomes_live(chromium, t
         until_state(page, 'live')
         assert first.evaluate('asked') == 2 and topic.requests == [] and page.inner_text('#source') == ''
 
-def test_keys_keep_users_apart(chromium, topic, build):
+def test_keys_keep_users_apart(browse, topic, build):
     app, rt = page_app(build)
     route_of(topic, app)
     @rt('/{user}')
     def get(user: str): return SSESource('/events', shared=user, id='source')
-    with browsing(chromium, app, build) as context:
+    with browse(app, build) as context:
         for user in ('ann', 'ann', 'bob'):
             page = context.new_page()
             page.goto(f'{context.site.url}/{user}')
@@ -251,8 +244,8 @@ def test_keys_keep_users_apart(chromium, topic, build):
         names = page.evaluate('navigator.locks.query().then(({held}) => held.map(lock => lock.name))')
         assert sorted(names) == [f'sse-source {user} {context.site.url}/events' for user in ('ann', 'bob')]
 
-def test_without_the_means_each_tab_connects_by_itself(chromium, topic, build):
-    with browsing(chromium, shared_app(topic, build), build) as context:
+def test_without_the_means_each_tab_connects_by_itself(browse, topic, build):
+    with browse(shared_app(topic, build), build) as context:
         context.add_init_script('Object.defineProperty(Navigator.prototype, "locks", {value: undefined})')
         for _ in range(2):
             page = context.new_page()

@@ -23,7 +23,8 @@ async def news(anyio_backend, tmp_path, monkeypatch):
 
 def run_script(folder, *words):
     "What a terminal does whose temporary files are in `folder`."
-    subprocess.run([sys.executable, '-m', 'examples.script', *words], cwd=ROOT, env={**os.environ, 'TMPDIR': str(folder)}, check=True, timeout=30)
+    command, env = [sys.executable, '-m', 'examples.script', *words], os.environ | {'TMPDIR': str(folder)}
+    subprocess.run(command, cwd=ROOT, env=env, check=True, timeout=30)
 
 
 @pytest.mark.anyio
@@ -37,7 +38,8 @@ async def test_a_page_shows_what_a_script_publishes_also_while_nobody_serves(new
     await news.aclose()
     run_script(tmp_path)
     script.news = Channel(SQLiteLog(tmp_path/script.FILE.name))
-    async with open_stream(app, '/script/events', last_event_id=first.id) as s: assert '<span>Hello</span>' in (await s.next(timeout=5)).data
+    async with open_stream(app, '/script/events', last_event_id=first.id) as s:
+        assert '<span>Hello</span>' in (await s.next(timeout=5)).data
 
 
 @pytest.mark.parametrize('sig, code', [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)], ids=['SIGTERM', 'Ctrl-C'])
@@ -65,5 +67,6 @@ def test_the_gallery_prints_its_address_serves_there_and_stops_at_once_with_a_st
 def test_a_port_that_is_taken_is_named():
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = subprocess.run([sys.executable, '-m', 'examples'], cwd=ROOT, env={**os.environ, 'PORT': port}, capture_output=True, text=True, timeout=20)
+        command, env = [sys.executable, '-m', 'examples'], os.environ | {'PORT': port}
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1 and done.stderr.startswith(f'Cannot listen on port {port}')

@@ -4,14 +4,14 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 
 import httpx2 as httpx
 import pytest
+from fastcore.net import free_port
 
 from fasthtml_sse import EventParser
-from tests.support.redis import redis
 from tests.support import ROOT
-from tests.support.serving import fetch, free_port, serving
+from tests.support.redis import redis
+from tests.support.serving import HOST, START, Reader, fetch, over_httpx, serving, uvicorn
 
 pytestmark = pytest.mark.anyio
-APP = '-m', 'uvicorn', 'tests.apps.proxied:app', '--port', 'PORT'
 ONE, TWO = (ROOT/f'nbs/how-to/{name}.ipynb' for name in ('proxies', 'machines'))  # servers behind the proxy
 HOSTS = {ONE: ['127.0.0.1:8000'], TWO: ['10.0.0.11:8000', '10.0.0.12:8000']}
 AT_ONCE = 1  # seconds; a proxy that holds back until it has 4 KiB holds our stamps for ten
@@ -24,7 +24,8 @@ def configuration(page, name, app_ports):
     for cell in json.loads(page.read_text())['cells']:
         source = ''.join(cell['source'])
         if cell['cell_type'] == 'code' and source.startswith(f'{name} = '):
-            return replaced(ast.literal_eval(ast.parse(source).body[0].value), **{host: f'127.0.0.1:{port}' for host, port in zip(HOSTS[page], app_ports, strict=True)})
+            ours = {host: f'{HOST}:{port}' for host, port in zip(HOSTS[page], app_ports, strict=True)}
+            return replaced(ast.literal_eval(ast.parse(source).body[0].value), **ours)
     raise LookupError(f'{page.name} has no cell that assigns {name}')
 
 
@@ -42,32 +43,52 @@ def program(name):
     return path or pytest.skip(f"{name} was not found: install Debian's package {name}")
 
 
+def trusting():
+    "Takes any certificate."
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def has_certificate(port):
+    "Whether a TLS handshake succeeds: Caddy listens before it has what that takes."
+    try:
+        with socket.create_connection((HOST, port), timeout=5) as plain:
+            with trusting().wrap_socket(plain, server_hostname='localhost'): return True
+    except OSError: return False
+
+
 @contextmanager
 def running(folder, port, *command):
     "A proxy that runs until the block is left."
-    with (folder/'proxy.log').open('wb') as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            env=os.environ | {name: str(folder) for name in ('HOME', 'XDG_DATA_HOME', 'XDG_CONFIG_HOME')})
+    log, env = folder/'proxy.log', os.environ | dict.fromkeys(('HOME', 'XDG_DATA_HOME', 'XDG_CONFIG_HOME'), str(folder))
+    with log.open('wb') as out: process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env)
     try:
-        until = time.monotonic() + 10
-        while True:
-            try: socket.create_connection(('127.0.0.1', port)).close(); break
-            except OSError: time.sleep(0.02)
-            if process.poll() is not None or time.monotonic() > until: pytest.fail((folder/'proxy.log').read_text())
+        ends = time.monotonic() + START
+        while not has_certificate(port):
+            if process.poll() is not None or time.monotonic() > ends: pytest.fail(log.read_text())
+            time.sleep(0.02)
         yield
     finally:
         process.terminate()
         try: process.wait(5)
-        except subprocess.TimeoutExpired: process.kill(); process.wait()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def nginx(folder, port, page, app_ports, extra=''):
-    subprocess.run([program('openssl'), 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj',
-        '/CN=localhost', '-keyout', folder/'key.pem', '-out', folder/'cert.pem'], check=True, capture_output=True)
-    conf = replaced(configuration(page, 'nginx_conf', app_ports), **{'listen 443': f'listen 127.0.0.1:{port}',
-        '/etc/ssl/example.org.pem': 'cert.pem', '/etc/ssl/example.org.key': 'key.pem', 'http {': f'http {{ {NGINX_LOCAL} {extra}'})
-    (folder/'nginx.conf').write_text(conf)
-    return running(folder, port, program('nginx'), '-p', str(folder), '-c', 'nginx.conf', '-e', 'stderr', '-g', 'daemon off; master_process off; pid nginx.pid;')
+    key = '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', folder/'key.pem', '-out', folder/'cert.pem'
+    subprocess.run([program('openssl'), 'req', '-x509', '-days', '2', '-subj', '/CN=localhost', *key], check=True, capture_output=True)
+    ours = {
+        'listen 443': f'listen {HOST}:{port}',
+        '/etc/ssl/example.org.pem': 'cert.pem',
+        '/etc/ssl/example.org.key': 'key.pem',
+        'http {': f'http {{ {NGINX_LOCAL} {extra}',
+    }
+    (folder/'nginx.conf').write_text(replaced(configuration(page, 'nginx_conf', app_ports), **ours))
+    options = '-p', str(folder), '-c', 'nginx.conf', '-e', 'stderr', '-g', 'daemon off; master_process off; pid nginx.pid;'
+    return running(folder, port, program('nginx'), *options)
 
 
 def caddy(folder, port, page, app_ports, extra=''):
@@ -82,21 +103,15 @@ PROXIES = {'nginx': nginx, 'caddy': caddy}
 @asynccontextmanager
 async def proxied(tmp_path, proxy, http2=False, extra=''):
     "The app behind a proxy, and a client with one connection to that."
-    port = free_port()
-    async with serving(tmp_path, *APP) as server:
+    port = free_port(HOST)
+    async with serving(tmp_path, *uvicorn(app='proxied')) as server:
         with PROXIES[proxy](tmp_path, port, ONE, [server.port], extra):
             async with client_of(port, http2) as client: yield server, client
 
 
 def client_of(port, http2=False):
-    return httpx.AsyncClient(base_url=f'https://localhost:{port}', http2=http2, verify=trusting(), timeout=10, limits=httpx.Limits(max_connections=1 if http2 else None))
-
-
-def trusting():
-    "Takes any certificate."
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+    limits = httpx.Limits(max_connections=1 if http2 else None)
+    return httpx.AsyncClient(base_url=f'https://localhost:{port}', http2=http2, verify=trusting(), timeout=10, limits=limits)
 
 
 async def events(response):
@@ -125,7 +140,10 @@ async def test_nginx_holds_back_what_is_not_marked(tmp_path):
             async with asyncio.timeout(AT_ONCE * 1.5), client.stream('GET', '/unmarked') as response: await delays(response)
 
 
-@pytest.mark.parametrize('proxy, extra, encoding', [('nginx', 'gzip on; gzip_types text/event-stream;', 'gzip'), ('caddy', 'encode gzip\n', None)])
+@pytest.mark.parametrize('proxy, extra, encoding', [
+    ('nginx', 'gzip on; gzip_types text/event-stream;', 'gzip'),
+    ('caddy', 'encode gzip\n', None),
+])
 async def test_compression_holds_nothing_back(tmp_path, proxy, extra, encoding):
     async with proxied(tmp_path, proxy, extra=extra) as (_, client):
         async with client.stream('GET', '/stamps', headers={'accept-encoding': 'gzip'}) as response:
@@ -176,59 +194,20 @@ async def test_a_stream_ends_cleanly_when_the_app_behind_the_proxy_stops(tmp_pat
 
 # Two servers that share one Redis
 
-class Machine:
-    "A server on a port of its own, that can be stopped and started."
-    def __init__(self, folder, log): self.folder, self.log, self.port = folder, log, free_port()
-
-    async def start(self):
-        self.folder.mkdir(exist_ok=True)
-        self.running = AsyncExitStack()
-        self.server = await self.running.enter_async_context(serving(self.folder, '-m', 'uvicorn', 'tests.apps.channel:app', '--port', 'PORT', port=self.port, LOG=self.log))
-
-    async def stop(self):
-        await self.server.stop()
-        await self.running.aclose()
-
-    async def readers(self): return json.loads(await fetch(self.port, '/stats'))['readers']
-
-    async def publish(self, text): return json.loads(await fetch(self.port, f'/publish?topic=bread&text={text}'))['id']
-
-
 @asynccontextmanager
 async def machines(tmp_path, proxy):
     "Two servers with one Redis behind a proxy, and a client of that."
-    port = free_port()
+    port, app = free_port(HOST), uvicorn(app='channel')
     with redis(tmp_path, '--appendonly', 'yes') as database:
-        both = [Machine(tmp_path/name, f'redis {database.url}') for name in ('first', 'second')]
-        async with AsyncExitStack() as stack:
-            for machine in both:
-                await machine.start()
-                stack.push_async_callback(lambda machine=machine: machine.running.aclose())
-            with PROXIES[proxy](tmp_path, port, TWO, [machine.port for machine in both]):
-                async with client_of(port) as client: yield both, client
+        log = f'redis {database.url}'
+        async with serving(tmp_path/'first', *app, LOG=log) as first, serving(tmp_path/'second', *app, LOG=log) as second:
+            with PROXIES[proxy](tmp_path, port, TWO, [first.port, second.port]):
+                async with client_of(port) as client: yield (first, second), client
 
 
-class Page:
-    "Reads as a page does that comes back whenever its stream ends or there is an error."
-    def __init__(self, client, last_id): self.client, self.last_id, self.texts, self.statuses = client, last_id, [], []
+async def readers(machine): return json.loads(await fetch(machine.port, '/stats'))['readers']
 
-    async def run(self):
-        while True:
-            try:
-                async with self.client.stream('GET', '/events?topics=bread', headers={'Last-Event-ID': self.last_id}) as response:
-                    self.statuses.append(response.status_code)
-                    parser = EventParser()
-                    if response.status_code == 200:
-                        async for chunk in response.aiter_bytes():
-                            self.texts += [event.event or event.data for event in parser.feed(chunk)]
-                            self.last_id = parser.last_event_id or self.last_id
-            except httpx.TransportError as e: self.statuses.append(e)
-            await asyncio.sleep(0.1)
-
-    async def until_it_has(self, texts):
-        async with asyncio.timeout(20):
-            while len(self.texts) < len(texts): await asyncio.sleep(0.01)
-        assert self.texts == texts
+async def publish(machine, text): await fetch(machine.port, f'/publish?topic=bread&text={text}')
 
 
 async def with_its_reader_first(both):
@@ -236,31 +215,37 @@ async def with_its_reader_first(both):
     async with asyncio.timeout(20):
         while True:
             for one, other in (both, both[::-1]):
-                if await one.readers(): return one, other
+                if await readers(one): return one, other
             await asyncio.sleep(0.01)
+
+
+async def until_it_has(page, texts):
+    async with asyncio.timeout(20):
+        while len(page.texts) < len(texts): await asyncio.sleep(0.01)
+    assert page.texts == texts and not page.gaps
 
 
 @pytest.mark.parametrize('proxy', PROXIES)
 async def test_a_page_misses_nothing_when_one_server_after_the_other_restarts(tmp_path, proxy):
     async with machines(tmp_path, proxy) as (both, client):
-        page, published = Page(client, (await client.get('/tail')).json()['id']), []
-        reading = asyncio.create_task(page.run())
+        page = Reader(over_httpx(client, '/events?topics=bread'), (await client.get('/tail')).json()['id'])
+        reading, published = asyncio.create_task(page.run()), []
         async def publish_on(machine):
             for _ in range(5):
                 published.append(f'loaf-{len(published)}')
-                await machine.publish(published[-1])
+                await publish(machine, published[-1])
         try:
             for _ in range(2):
                 one, other = await with_its_reader_first(both)
                 await publish_on(one)
                 await one.stop()
                 await publish_on(other)
-                await page.until_it_has(published)
-                assert await other.readers() == 1
+                await until_it_has(page, published)
+                assert await readers(other) == 1
                 published.append('through-the-proxy')
                 assert (await client.post('/publish?topic=bread&text=through-the-proxy')).status_code == 200
-                await one.start()
-                await page.until_it_has(published)
+                await asyncio.to_thread(one.start)
+                await until_it_has(page, published)
         finally:
             reading.cancel()
             await asyncio.wait({reading})

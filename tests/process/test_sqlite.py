@@ -9,8 +9,8 @@ import pytest
 
 from fasthtml_sse import Channel, Gap, LogError, SQLiteLog
 from fasthtml_sse.broadcast import sqlite
-from tests.support.logs import read, settled
 from tests.support import ROOT
+from tests.support.logs import read, settled
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +22,13 @@ for n in range(int(sys.argv[2]), 10**9): print(channel.publish_sync(f'{sys.argv[
 '''
 
 
-def publisher(path, name, start=0): return subprocess.Popen([sys.executable, '-c', PUBLISH, str(path), str(start), name], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+def publisher(path, name, start=0):
+    command = [sys.executable, '-c', PUBLISH, str(path), str(start), name]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 def in_file(path, topic):
-    with sqlite3.connect(path) as db: return [data.decode().split()[-1] for data, in db.execute('select data from sse_events where topic = ? order by position', [topic])]
+    query = 'select data from sse_events where topic = ? order by position'
+    with sqlite3.connect(path) as db: return [data.decode().split()[-1] for data, in db.execute(query, [topic])]
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -43,34 +46,44 @@ def test_what_was_returned_is_there_after_kill_9(tmp_path, seed):
         time.sleep(0.001)
     for process in processes: process.kill()
     for thread in threads: thread.join()
-    for process in processes: process.wait(); process.stdout.close()
+    for process in processes:
+        process.wait()
+        process.stdout.close()
     for name in 'ab':
         kept = in_file(path, name)
         assert kept == [str(n) for n in range(len(kept))]
         assert len(returned[name]) <= len(kept) <= len(returned[name]) + 1  # the last may have been committed and not told
     with sqlite3.connect(path) as db: assert db.execute('pragma integrity_check').fetchall() == [('ok',)]
 
-async def test_another_process_is_heard_soon(tmp_path):
-    channel = Channel(SQLiteLog(tmp_path/'events.db'))
-    script = f'''
+SAY = '''
 import sys, time
 from fasthtml_sse import Channel, SQLiteLog
-channel = Channel(SQLiteLog({str(tmp_path/'events.db')!r}))
-for _ in sys.stdin: channel.publish_sync(str(time.monotonic()))
+channel = Channel(SQLiteLog(sys.argv[1]))
+for _ in sys.stdin:
+    channel.publish_sync(str(time.monotonic()))
+    print(time.monotonic(), flush=True)
 '''
-    subscription = channel.subscribe()
-    process = subprocess.Popen([sys.executable, '-c', script], stdin=subprocess.PIPE, text=True, cwd=ROOT)
-    delays = []
+
+async def test_another_process_is_heard_soon(tmp_path):
+    channel = Channel(SQLiteLog(tmp_path/'events.db'))
+    subscription, delays, at_best = channel.subscribe(), [], []
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, '-c', SAY, str(tmp_path/'events.db'), cwd=ROOT, **pipes)
+    async def over_the_pipe():
+        told = float(await process.stdout.readline())
+        at_best.append(time.monotonic() - told)
+    async def over_the_log():
+        told = float((await anext(subscription)).frame.split()[-1])
+        delays.append(time.monotonic() - told)
     for _ in range(100):
-        process.stdin.write('\n'); process.stdin.flush()
-        entry = await anext(subscription)
-        delays.append(time.monotonic() - float(entry.frame.split()[-1]))
+        process.stdin.write(b'\n')
+        await asyncio.gather(over_the_pipe(), over_the_log())
         await asyncio.sleep(random.uniform(0, 0.03))  # not in step with the polling
     process.stdin.close()
-    process.wait()
+    await process.wait()
     await channel.aclose()
-    print(f'median {median(delays) * 1000:.1f} ms')
-    assert median(delays) <= 0.02
+    print(f'median {median(delays) * 1000:.1f} ms, over a pipe {median(at_best) * 1000:.1f} ms')
+    assert median(delays) <= 0.02 + median(at_best)  # which is next to nothing where nobody else runs
 
 
 def test_waiting_costs_little(tmp_path):
@@ -159,7 +172,9 @@ async def test_a_full_disk_is_the_publishers_error_and_readers_keep_what_they_ha
     channel = Channel(SQLiteLog(small_disk/'events.db'))
     subscription, published = channel.subscribe(), 0
     with pytest.raises(LogError, match='events.db: database or disk is full'):
-        while True: await channel.publish('x' * 10_000); published += 1
+        while True:
+            await channel.publish('x' * 10_000)
+            published += 1
     assert 'events.db' in channel.stats().error
     assert await read(subscription, published) == ['x' * 10_000] * published
     assert channel.stats().lag == 0 and published > 5
@@ -204,7 +219,8 @@ async def test_a_file_that_is_removed_is_said_to_be(tmp_path):
     path.rename(tmp_path/'elsewhere.db')
     subscription = channel.subscribe()
     for _ in range(2):
-        with pytest.raises(LogError, match='events.db was removed or replaced while it was in use: restart the app'): await channel.publish('two')
+        with pytest.raises(LogError, match='events.db was removed or replaced while it was in use: restart the app'):
+            await channel.publish('two')
     assert not path.exists() and channel.stats().lag == 0
     await subscription.aclose()
     await channel.aclose()

@@ -3,7 +3,7 @@ import asyncio
 
 from fasthtml.common import fast_app
 
-from .clock import PATIENCE, until
+from .clock import patience, until
 
 
 def app_of(make, **settings):
@@ -54,7 +54,7 @@ class Client:
         self.free.set()
 
     async def over(self):
-        async with asyncio.timeout(PATIENCE): await self.request
+        async with patience(): await self.request
 
     @property
     def body(self): return b''.join(self.sent)

@@ -1,5 +1,6 @@
 "Time in tests: a loop whose clock jumps, turns that never end, and waiting for what is to come."
 import asyncio
+from time import monotonic
 
 import pytest
 
@@ -21,12 +22,26 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super()._run_once()
 
 
+class TurnClock:
+    "What all who take turns of a few milliseconds see as the time: it stands, so that no turn ends, until a test moves it."
+    def __init__(self, monkeypatch):
+        self.now = monotonic()
+        for module in ('core.source', 'core.hub', 'broadcast.log'): monkeypatch.setattr(f'fasthtml_sse.{module}.monotonic', self)
+
+    def __call__(self): return self.now
+
+
 virtual = pytest.mark.parametrize('anyio_backend', [('asyncio', {'loop_factory': VirtualLoop})], ids=['virtual'])
+
+
+def patience():
+    "A limit of time for what is to come; none where the clock jumps, which fails if it never comes."
+    return asyncio.timeout(None if isinstance(asyncio.get_running_loop(), VirtualLoop) else PATIENCE)
 
 
 async def until(condition, pause=0):
     "Give others their turns until `condition` holds."
-    async with asyncio.timeout(None if isinstance(asyncio.get_running_loop(), VirtualLoop) else PATIENCE):
+    async with patience():
         while not condition(): await asyncio.sleep(pause)
 
 

@@ -9,7 +9,7 @@ import fasthtml_sse.broadcast.redis as redis_module
 from fasthtml_sse import Channel, EventParser, Gap, MemoryLog, RedisLog, SQLiteLog
 
 from . import redis
-from .clock import PATIENCE
+from .clock import PATIENCE, until
 
 
 class Logs:
@@ -108,7 +108,6 @@ async def publish(channel, *texts, topic=''):
 async def settled(log):
     "Wait until this process has seen all that it published, where it reads a copy."
     await log.ready()
-    async with asyncio.timeout(PATIENCE):
-        while log._history.end < log.end: await asyncio.sleep(0.001)
+    await until(lambda: log._history.end >= log.end, 0.001)
 
 def opened(logs, maxlen=10_000): return Channel(logs.make(maxlen))

@@ -21,7 +21,8 @@ class Redis:
 
     def start(self):
         need_redis()
-        command = ['redis-server', '--port', str(self.port), '--bind', HOST, '--dir', str(self.folder), '--save', '', *self.options]
+        where = ['--port', str(self.port), '--bind', HOST, '--dir', str(self.folder)]
+        command = ['redis-server', *where, '--save', '', '--hz', '100', *self.options]  # so often it sees that it shall end
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         next(line for line in self.process.stdout if 'Ready to accept connections' in line)
 

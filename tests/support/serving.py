@@ -1,14 +1,52 @@
-"Real servers in processes of their own, and clients on plain sockets."
-import asyncio, os, signal, socket, subprocess, sys, time
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+"Real servers in processes of their own, and those who read from them."
+import asyncio, os, random, signal, socket, subprocess, sys, time
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from threading import Event, Thread
 
+import httptools
+import httpx2 as httpx
 from fastcore.net import free_port
+
+from fasthtml_sse import EventParser
 
 from . import ROOT
 
 HOST = '127.0.0.1'
 START = 20  # seconds until a server answers, on a busy machine
+
+
+def waits(pid):
+    "For each thread of a process and of those that come from it: for how many seconds it has waited for a core, as Linux tells."
+    found = {}
+    with suppress(OSError):
+        for thread in Path(f'/proc/{pid}/task').iterdir():
+            found[thread] = int((thread/'schedstat').read_text().split()[1]) / 1e9
+            for child in (thread/'children').read_text().split(): found |= waits(child)
+    return found
+
+
+class Stopwatch:
+    """The seconds of its block, without those for which a thread of the process `pid` waited for a core that others had: the one that
+    waited longest. How fast a server is does not depend on who else runs."""
+    def __init__(self, pid): self.pid, self.over = pid, Event()
+
+    def __enter__(self):
+        self.first = self.last = waits(self.pid)
+        self.looking = Thread(target=self.look_on)
+        self.looking.start()
+        self.start = time.monotonic()
+        return self
+
+    def look_on(self):
+        while not self.over.wait(0.02): self.last = self.last | waits(self.pid)  # a thread that has ended tells nothing any more
+
+    def __exit__(self, *error):
+        seconds = time.monotonic() - self.start
+        self.over.set()
+        self.looking.join()
+        self.seconds = seconds - max((wait - self.first.get(thread, 0) for thread, wait in self.last.items()), default=0)
 
 
 class Server:
@@ -40,11 +78,11 @@ class Server:
         finally: connection.close()
 
     def end(self, how=signal.SIGTERM, timeout=10, group=False):
-        "Send the signal, to all its processes if the `group` is meant; the seconds until the server has gone."
-        start = time.monotonic()
-        (os.killpg if group else os.kill)(self.process.pid, how)
-        self.process.wait(timeout)
-        return time.monotonic() - start
+        "Send the signal, to all its processes if the `group` is meant; the seconds until the server has gone, as a `Stopwatch` counts."
+        with Stopwatch(self.process.pid) as watch:
+            (os.killpg if group else os.kill)(self.process.pid, how)
+            self.process.wait(timeout)
+        return watch.seconds
 
     async def stop(self, *args, **kwargs): return await asyncio.to_thread(self.end, *args, **kwargs)
 
@@ -79,7 +117,7 @@ def uvicorn(*options, app='streams'): return '-m', 'uvicorn', f'tests.apps.{app}
 
 
 @asynccontextmanager
-async def connect(port, path, receive_buffer=None):
+async def connect(port, path, receive_buffer=None, **headers):
     "A raw connection that has sent its request."
     sock = socket.socket()
     if receive_buffer: sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -90,7 +128,8 @@ async def connect(port, path, receive_buffer=None):
         raise
     reader, writer = await asyncio.open_connection(sock=sock, limit=2**14)
     try:
-        writer.write(f'GET {path} HTTP/1.1\r\nHost: x\r\n\r\n'.encode())
+        lines = [f'GET {path} HTTP/1.1', 'Host: x', *(f'{name.replace("_", "-")}: {value}' for name, value in headers.items())]
+        writer.write('\r\n'.join([*lines, '', '']).encode())
         yield reader, writer
     finally:
         writer.close()
@@ -113,3 +152,72 @@ async def streams(port, *paths):
         connections = [await stack.enter_async_context(connect(port, path)) for path in paths]
         for reader, _ in connections: await reader.readuntil(b'data: ')
         yield connections
+
+
+# Who reads on and on
+
+class Reader:
+    """A page as a browser holds it: reads a stream over as many connections as it takes. `connect(last_id)` opens one, and yields
+    its status and an async iterator of its bytes. (`asgi.Client` makes one request, in process.)"""
+    def __init__(self, connect, last_id):
+        self.connect, self.last_id = connect, last_id
+        self.texts, self.gaps, self.statuses = [], 0, []  # an error takes the place of a status
+
+    async def read(self, limit=None):
+        "Read on one connection, which is cut after `limit` bytes of the body, wherever that is."
+        async with self.connect(self.last_id) as (status, chunks), aclosing(chunks):
+            self.statuses.append(status)
+            if status == 200: await self.take(chunks, limit)
+
+    async def take(self, chunks, limit):
+        parser, received = EventParser(), 0
+        async for chunk in chunks:
+            for event in parser.feed(chunk if limit is None else chunk[:limit - received]):
+                if event.event == 'gap': self.gaps += 1
+                else: self.texts.append(event.event or event.data)
+            self.last_id = parser.last_event_id or self.last_id
+            received += len(chunk)
+            if limit is not None and received >= limit: return
+
+    async def run(self, cuts=(), pause=0.1):
+        "Come back whenever a connection ends, within `pause` seconds. The first ones are cut, each after the bytes that `cuts` gives."
+        while True:
+            answered = self.statuses.count(200)
+            try: await self.read(cuts[answered] if answered < len(cuts) else None)
+            except (OSError, httpx.TransportError) as e: self.statuses.append(e)
+            await asyncio.sleep(random.uniform(0, pause))
+
+
+class Pieces(list):
+    "What httptools has found in the body."
+    on_body = list.append
+
+
+async def body(reader, http, pieces):
+    "The bytes of a body while they come, those first that came with the head."
+    while True:
+        if pieces: yield b''.join(pieces)
+        pieces.clear()
+        if not (data := await reader.read(2**16)): return
+        http.feed_data(data)
+
+
+def over_socket(port, path):
+    "For a `Reader`: a plain connection."
+    @asynccontextmanager
+    async def opened(last_id):
+        async with connect(port, path, last_event_id=last_id) as (reader, _):
+            http = httptools.HttpResponseParser(pieces := Pieces())
+            try: http.feed_data(await reader.readuntil(b'\r\n\r\n'))
+            except asyncio.IncompleteReadError as e: raise ConnectionError from e
+            yield http.get_status_code(), body(reader, http, pieces)
+    return opened
+
+
+def over_httpx(client, path):
+    "For a `Reader`: a connection of `client`."
+    @asynccontextmanager
+    async def opened(last_id):
+        async with client.stream('GET', path, headers={'Last-Event-ID': last_id}) as response:
+            yield response.status_code, response.aiter_bytes()
+    return opened

@@ -6,8 +6,11 @@ from fastcore.xml import FT  # type: ignore[import-untyped]
 from fasthtml.common import Div, Li, Request, fast_app  # type: ignore[import-untyped]
 from starlette.responses import Response
 
-from fasthtml_sse import (Channel, ChannelStats, Entry, Gap, LogError, MemoryLog, RedisLog, SQLiteLog, Subscription, EventParser, Frame, OOBStreamBuilder, SSEResponse, SSEStream, ServerSentEvent, StreamConfig,
-    end_streams, last_event_id, sse, swap, to_event, ConnectionStatus, SSESource, sse_headers, sse_script)
+from fasthtml_sse import (
+    Channel, ChannelStats, ConnectionStatus, Entry, EventParser, Frame, Gap, LogError, MemoryLog, OOBStreamBuilder, RedisLog,
+    SQLiteLog, SSEResponse, SSESource, SSEStream, ServerSentEvent, StreamConfig, Subscription,
+    end_streams, last_event_id, sse, sse_headers, sse_script, swap, to_event,
+)
 from fasthtml_sse.core.streaming import OOBStreamBuilder as Builder, SSEStream as Stream, StreamConfig as Config
 from fasthtml_sse.testing import Published, Stream as OpenStream, capture, open_stream
 
@@ -47,8 +50,18 @@ def bare(request: Request) -> Response:
 
 
 # Streams
-config = StreamConfig(heartbeat_interval=1.5, timeout=None, send_initial_message=True, initial_message='hello', send_close_message=True,
-    close_message='bye', debug=False, close_event='close', retry=500, send_timeout=30)
+config = StreamConfig(
+    heartbeat_interval=1.5,
+    timeout=None,
+    send_initial_message=True,
+    initial_message='hello',
+    send_close_message=True,
+    close_message='bye',
+    debug=False,
+    close_event='close',
+    retry=500,
+    send_timeout=30,
+)
 stream = SSEStream(config)
 assert_type(stream.config, StreamConfig)
 assert_type(stream.response(numbers), SSEResponse)
@@ -59,10 +72,19 @@ end_streams()
 
 
 # Swaps
-elements: list[Any] = [swap.append(Li('new'), '#list'), swap.prepend(Li('new'), 'list'), swap.before(Div(), '#a'), swap.after(Div(), '.b'), swap.update('text', '#c'),
-    swap.replace(Div(), '#d'), swap.morph(Div(), '#e', children=True), swap.remove('#f')]
+elements: list[Any] = [
+    swap.append(Li('new'), '#list'),
+    swap.prepend(Li('new'), 'list'),
+    swap.before(Div(), '#a'),
+    swap.after(Div(), '.b'),
+    swap.update('text', '#c'),
+    swap.replace(Div(), '#d'),
+    swap.morph(Div(), '#e', children=True),
+    swap.remove('#f'),
+]
 builder = OOBStreamBuilder()
-assert_type(builder.add_element(Div(), 'a').add_elements([Div(), (Li(), 'b', 'beforeend', True)]).append(Li(), '#c').remove('#d'), OOBStreamBuilder)
+assert_type(builder.add_element(Div(), 'a').add_elements([Div(), (Li(), 'b', 'beforeend', True)]), OOBStreamBuilder)
+assert_type(builder.append(Li(), '#c').remove('#d'), OOBStreamBuilder)
 assert_type(builder.build(), FT | str)
 assert_type(builder.clear(), OOBStreamBuilder)
 same: tuple[type[Builder], type[Stream], type[Config]] = OOBStreamBuilder, SSEStream, StreamConfig

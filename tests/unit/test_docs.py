@@ -7,10 +7,15 @@ from markdown_it import MarkdownIt
 from tests.support.servers import ROWS
 from tests.support import ROOT
 
-PAGES = sorted(path for path in (ROOT/'nbs').rglob('*.ipynb') if not any(part.startswith(('.', '_')) for part in path.relative_to(ROOT).parts))
-TEXTS = {ROOT/'README.md': ROOT/'nbs/index.ipynb', ROOT/'CONTRIBUTING.md': None, ROOT/'CHANGELOG.md': None}  # and where the code of each runs
+TEXTS = {ROOT/'README.md': ROOT/'nbs/index.ipynb', ROOT/'CONTRIBUTING.md': None, ROOT/'CHANGELOG.md': None}  # where the code runs
 DEFINITIONS = ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
 NOT_RUN = 'notest', 'eval: false', 'eval:false'
+
+
+def is_hidden(path): return any(part.startswith(('.', '_')) for part in path.relative_to(ROOT).parts)
+
+
+PAGES = sorted(path for path in (ROOT/'nbs').rglob('*.ipynb') if not is_hidden(path))
 
 
 def is_python(language, code):
@@ -59,14 +64,16 @@ def test_texts_show_no_python_that_does_not_run(path, notebook): assert not unru
 
 def test_such_python_is_found_with_its_place():
     prose = 'Text.\n\n```{}\nimport os\n```\n'
-    assert [unrun(prose.format(language), 'cell 3', None) for language in ('python', 'py', '{.python}', '')] == [['cell 3, line 3: import os']] * 4
-    assert [unrun(prose.format(language), 'cell 3', None) for language in ('sh', 'text', 'html')] == [[]] * 3
+    for language in ('python', 'py', '{.python}', ''):
+        assert unrun(prose.format(language), 'cell 3', None) == ['cell 3, line 3: import os']
+    for language in ('sh', 'text', 'html'): assert unrun(prose.format(language), 'cell 3', None) == []
     assert unrun('Text.\n\n    def f(): pass\n', 'README', None) == ['README, line 3: def f(): pass']
     assert unrun('```\ndata: first\n\n: heartbeat\n```\n', 'cell 3', None) == []
 
 def test_python_that_a_cell_runs_may_be_shown(tmp_path):
     page = tmp_path/'page.ipynb'
-    page.write_text(json.dumps({'cells': [{'cell_type': 'code', 'source': ['#| hide\n', 'import os']}, {'cell_type': 'code', 'source': ['#| eval: false\n', 'import sys']}]}))
+    sources = ['#| hide\n', 'import os'], ['#| eval: false\n', 'import sys']
+    page.write_text(json.dumps({'cells': [{'cell_type': 'code', 'source': source} for source in sources]}))
     assert unrun('```python\nimport os\n```', 'cell 0', page) == []
     assert unrun('```python\nimport sys\n```', 'cell 0', page) == ['cell 0, line 1: import sys']
 

@@ -22,8 +22,10 @@ def parse(raw): return [(e.event, e.data, e.id) for e in EventParser().feed(raw)
 # The stream, and the (event, data, id) of what is dispatched
 WHATWG = {
     'two lines of data': (b'data: YHOO\ndata: +2\ndata: 10\n\n', [(None, 'YHOO\n+2\n10', None)]),
-    'comment, id, reset id, leading space': (b': test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n',
-        [(None, 'first event', '1'), (None, 'second event', ''), (None, ' third event', '')]),
+    'comment, id, reset id, leading space': (
+        b': test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n',
+        [(None, 'first event', '1'), (None, 'second event', ''), (None, ' third event', '')],
+    ),
     'empty data dispatches, an unfinished block does not': (b'data\n\ndata\ndata\n\ndata:', [(None, '', None), (None, '\n', None)]),
     'one space after the colon is not data': (b'data:test\n\ndata: test\n\n', [(None, 'test', None)] * 2),
     'an event without data is none': (b'event: add\n\n', []),
@@ -52,7 +54,16 @@ WHATWG = {
 def test_parses_as_whatwg_says(raw, events): assert parse(raw) == events
 
 
-@pytest.mark.parametrize('value, retry', [('1500', 1500), ('0', 0), ('', None), ('-1', None), ('1.5', None), ('1e3', None), ('٣', None), ('9' * 5000, None)])
+@pytest.mark.parametrize('value, retry', [
+    ('1500', 1500),
+    ('0', 0),
+    ('', None),
+    ('-1', None),
+    ('1.5', None),
+    ('1e3', None),
+    ('٣', None),
+    ('9' * 5000, None),
+])
 def test_retry_takes_ascii_digits_only(value, retry):
     parser = EventParser()
     parser.feed(f'retry: {value}\n\n'.encode())
@@ -82,9 +93,10 @@ def test_any_chunking_parses_the_same(streams, data):
 
 @given(st.one_of(text, lines), st.none() | one_line, st.none() | one_line, st.none() | st.integers(0, 10**9), st.none() | lines)
 def test_any_text_comes_back_and_starts_nothing(data, event, id, retry, comment):
-    parser = EventParser()
-    events = parser.feed(ServerSentEvent(data, event=event, id=id, retry=retry, comment=comment).encode() + ServerSentEvent('sentinel').encode())
-    assert [(e.event, e.data, e.id) for e in events] == [(event or None, data.replace('\r\n', '\n').replace('\r', '\n'), id), (None, 'sentinel', id)]
+    parser, text = EventParser(), data.replace('\r\n', '\n').replace('\r', '\n')
+    sent = ServerSentEvent(data, event=event, id=id, retry=retry, comment=comment), ServerSentEvent('sentinel')
+    events = parser.feed(b''.join(each.encode() for each in sent))
+    assert [(e.event, e.data, e.id) for e in events] == [(event or None, text, id), (None, 'sentinel', id)]
     assert parser.retry == retry
 
 
@@ -141,14 +153,29 @@ def test_a_str_enum_is_written_by_its_value():
 
 
 @dataclass
-class Row: id: int; when: date
+class Row:
+    id: int
+    when: date
 
 
 KINDS = [
-    ('a\nb', 'a\nb'), (b'caf\xc3\xa9', 'café'), (bytearray(b'x'), 'x'), (5, '5'), (2.5, '2.5'), (True, 'true'), (date(2026, 1, 2), '"2026-01-02"'),
-    ({'a': [1, None]}, '{"a": [1, null]}'), ([1, 'é'], '[1, "é"]'), ((1, 2), '[1, 2]'), (Row(1, date(2026, 1, 2)), '{"id": 1, "when": "2026-01-02"}'),
-    ([Row(1, date(2026, 1, 2))], '[{"id": 1, "when": "2026-01-02"}]'), (Div('a < b'), '<div>a &lt; b</div>'), ((Li(1), Li(2)), '<li>1</li><li>2</li>'),
-    ([[P('deep')], 'a<b'], '<p>deep</p>a&lt;b'), (NotStr('<b>x</b>'), '<b>x</b>'), (Pre('a\n  b'), '<pre>a\n  b</pre>'),
+    ('a\nb', 'a\nb'),
+    (b'caf\xc3\xa9', 'café'),
+    (bytearray(b'x'), 'x'),
+    (5, '5'),
+    (2.5, '2.5'),
+    (True, 'true'),
+    (date(2026, 1, 2), '"2026-01-02"'),
+    ({'a': [1, None]}, '{"a": [1, null]}'),
+    ([1, 'é'], '[1, "é"]'),
+    ((1, 2), '[1, 2]'),
+    (Row(1, date(2026, 1, 2)), '{"id": 1, "when": "2026-01-02"}'),
+    ([Row(1, date(2026, 1, 2))], '[{"id": 1, "when": "2026-01-02"}]'),
+    (Div('a < b'), '<div>a &lt; b</div>'),
+    ((Li(1), Li(2)), '<li>1</li><li>2</li>'),
+    ([[P('deep')], 'a<b'], '<p>deep</p>a&lt;b'),
+    (NotStr('<b>x</b>'), '<b>x</b>'),
+    (Pre('a\n  b'), '<pre>a\n  b</pre>'),
 ]
 
 
@@ -165,7 +192,8 @@ class Html:
 
 
 def test_objects_that_render_themselves_do_so():
-    assert to_event(Card()).data == to_event(Wrapped()).data == '<div>card</div>' and to_event([Html(), Card()]).data == '<i>html</i><div>card</div>'
+    assert to_event(Card()).data == to_event(Wrapped()).data == '<div>card</div>'
+    assert to_event([Html(), Card()]).data == '<i>html</i><div>card</div>'
 
 
 def test_what_is_written_already_passes_untouched():
@@ -182,7 +210,18 @@ def test_a_name_is_added_but_never_changed():
     with pytest.raises(ValueError, match='a Frame'): to_event(Frame(b'data: x\n\n'), event='a')
 
 
-@pytest.mark.parametrize('value', [object(), {1}, Row, len, iter([]), {'a': object()}, {'a': Div()}, [Div(), {'a': 1}], (i for i in 'a'), 3j])
+@pytest.mark.parametrize('value', [
+    object(),
+    {1},
+    Row,
+    len,
+    iter([]),
+    {'a': object()},
+    {'a': Div()},
+    [Div(), {'a': 1}],
+    (i for i in 'a'),
+    3j,
+])
 def test_what_cannot_be_told_is_refused_by_type(value):
     with pytest.raises(TypeError): to_event(value)
 

@@ -12,6 +12,7 @@ from examples.gallery import app
 from fasthtml_sse import Channel, MemoryLog
 from fasthtml_sse.testing import open_stream
 from tests.support import ROOT
+from tests.support.clock import PATIENCE
 from tests.support.gallery import fresh_places, fresh_rooms, page, position
 
 
@@ -24,12 +25,17 @@ def test_the_index_leads_to_every_example():
     ('/clock/', ('id="clock"', 'role="timer"', '<sse-source src="/clock/ticks"')),
     ('/deploy/', ('hx-post="/deploy/start"', '<progress', 'role="status"')),
     ('/board/', ('<caption', 'id="trains"', 'aria-live="polite"', '<sse-source src="/board/changes"')),
-    ('/chat/', ('id="messages"', 'role="log"', 'hx-post="/chat/send?room=Lobby"', '<sse-source src="/chat/events?room=Lobby"', 'aria-current="page"')),
+    ('/chat/', (
+        'id="messages"', 'role="log"', 'hx-post="/chat/send?room=Lobby"', 'aria-current="page"',
+        '<sse-source src="/chat/events?room=Lobby"',
+    )),
     ('/plan/', ('id="stage-1"', 'aria-labelledby="name-3"', '<sse-source src="/plan/changes"')),
-    ('/tabs/', ('id="streams"', 'id="notes"', 'src="/tabs.js"', '<sse-source src="/tabs/events"', 'shared'))])
+    ('/tabs/', ('id="streams"', 'id="notes"', 'src="/tabs.js"', '<sse-source src="/tabs/events"', 'shared')),
+])
 def test_an_example_has_its_parts_and_its_code(path, parts):
     html = page(path)
-    for part in (*parts, '<html lang="en"', '<h1>', '<sse-status', 'href="/style.css"', '<details', f'examples{path[:-1]}.py', 'import'): assert part in html
+    everywhere = '<html lang="en"', '<h1>', '<sse-status', 'href="/style.css"', '<details', f'examples{path[:-1]}.py', 'import'
+    for part in (*parts, *everywhere): assert part in html
 
 
 def test_the_job_of_a_fresh_page_has_not_started():
@@ -58,7 +64,7 @@ def test_code_is_shown_as_it_is_written(path):
 @pytest.mark.anyio
 async def test_the_clock_ticks():
     async with open_stream(app, '/clock/ticks') as s:
-        faces = [(await s.next(timeout=3)).data for _ in range(2)]
+        faces = [(await s.next(timeout=PATIENCE)).data for _ in range(2)]
     assert [re.findall(r'Tick \d', face) for face in faces] == [['Tick 1'], ['Tick 2']]
     assert len({re.search('datetime="(.*?)"', face)[1] for face in faces}) == 2
     assert all('hx-swap-oob="innerHTML:#clock"' in face for face in faces)
@@ -69,15 +75,22 @@ def test_the_button_brings_a_fresh_plan_and_the_connection():
     assert html.count('waiting') == 2 * len(deploy.STEPS) and '<sse-source src="/deploy/run"' in html
 
 
+def steps(html):
+    "The number and the state of each step that is shown, one after the other."
+    return re.findall(r'<li (?=[^>]*id="step-(\d)")(?=[^>]*class="(\w+)")', html)
+
+
+def bars(html): return re.findall(r'value="(\d+)"', html)
+
+
 @pytest.mark.anyio
 async def test_the_job_does_its_steps_in_order_and_closes_its_stream(monkeypatch):
     monkeypatch.setattr(deploy, 'PAUSE', 0)
     async with open_stream(app, '/deploy/run') as s: *events, last = [event async for event in s]
     assert last.event == 'close' and {event.event for event in events} == {None}
     sent = ''.join(event.data for event in events)
-    states = re.findall(r'<li (?=[^>]*id="step-(\d)")(?=[^>]*class="(\w+)")', sent)
-    assert states == [(str(n), state) for n in range(len(deploy.STEPS)) for state in ('running', 'done')]
-    assert re.findall(r'value="(\d+)"', sent) == [str(n + 1) for n in range(deploy.TOTAL)]
+    assert steps(sent) == [(str(n), state) for n in range(len(deploy.STEPS)) for state in ('running', 'done')]
+    assert bars(sent) == [str(n + 1) for n in range(deploy.TOTAL)]
 
 
 @pytest.mark.anyio
@@ -87,10 +100,10 @@ async def test_a_job_whose_connection_was_lost_goes_on_where_it_was(done, monkey
     async with open_stream(app, '/deploy/run') as s: whole = [event async for event in s]
     async with open_stream(app, '/deploy/run', last_event_id=str(done)) as s: rest = [event async for event in s]
     seen = whole[:[event.id for event in whole].index(str(done)) + 1]
-    def states(events): return dict(re.findall(r'<li (?=[^>]*id="step-(\d)")(?=[^>]*class="(\w+)")', ''.join(event.data for event in events)))
-    def bars(events): return re.findall(r'value="(\d+)"', ''.join(event.data for event in events))
-    assert bars(seen + rest) == bars(whole) == [str(n + 1) for n in range(deploy.TOTAL)]
-    assert states(seen + rest) == states(whole) and [event.data for event in rest[-2:]] == [event.data for event in whole[-2:]]
+    one_go, two_goes = (''.join(event.data for event in events) for events in (whole, seen + rest))
+    assert bars(two_goes) == bars(one_go) == [str(n + 1) for n in range(deploy.TOTAL)]
+    assert dict(steps(two_goes)) == dict(steps(one_go))
+    assert [event.data for event in rest[-2:]] == [event.data for event in whole[-2:]]
 
 
 @pytest.mark.anyio
@@ -116,8 +129,15 @@ def test_a_day_of_arrivals_stays_in_bounds_and_changes_only_what_is_there():
             else: assert target == 'now' or target.replace('status', 'train') in rows
         assert rows == {f'train-{train.number}' for train in station.trains} and len(rows) == board.ROWS
         assert len(listed) <= board.LINES
-    assert seen == {('innerHTML', 'now'), ('innerHTML', 'status'), ('beforeend', 'trains'), ('afterbegin', 'arrived'),
-                    ('outerHTML', 'train'), ('delete', 'train'), ('delete', 'arrived')}
+    assert seen == {
+        ('innerHTML', 'now'),
+        ('innerHTML', 'status'),
+        ('beforeend', 'trains'),
+        ('afterbegin', 'arrived'),
+        ('outerHTML', 'train'),
+        ('delete', 'train'),
+        ('delete', 'arrived'),
+    }
 
 
 @pytest.fixture
@@ -172,7 +192,8 @@ async def test_counts_of_what_is_new_follow_a_visitor_from_room_to_room(rooms):
 
 def test_what_visitors_type_is_text_and_their_name_is_kept(rooms):
     visitor, name = Client(app), """<i>"O'Ann" x="""
-    for text in ('<b>bold</b>', '  '): assert visitor.post('/chat/send?room=Lobby', data=dict(name=name, text=text)).status_code == 200
+    for text in ('<b>bold</b>', '  '):
+        assert visitor.post('/chat/send?room=Lobby', data=dict(name=name, text=text)).status_code == 200
     html = visitor.get('/chat/').text
     assert messages(html) == ['Welcome', '&lt;b&gt;bold&lt;/b&gt;'] and f'<b>{escape(name, quote=False)}</b>' in html
     assert unescape(re.search(r'<input [^>]*value=(["\'])(.*?)\1', html)[2]) == name
@@ -181,7 +202,8 @@ def test_what_visitors_type_is_text_and_their_name_is_kept(rooms):
 @pytest.mark.anyio
 async def test_history_is_kept_small_and_rooms_are_given(rooms):
     for n in range(chat.KEPT + 5): await say(f'{n} ' + 'x' * 999, name='n' * 99)
-    assert len(messages(page('/chat/'))) == chat.KEPT and len(rooms['Lobby'][-1].text) == 300 and len(rooms['Lobby'][-1].name) == 20
+    last = rooms['Lobby'][-1]
+    assert len(messages(page('/chat/'))) == chat.KEPT and len(last.text) == 300 and len(last.name) == 20
     for path in ('/chat/?room=Cellar', '/chat/events?room=Cellar'): assert Client(app).get(path).status_code == 404
 
 
@@ -220,7 +242,8 @@ async def test_who_missed_more_than_the_log_keeps_gets_the_whole_again(places, m
 
 @pytest.mark.anyio
 async def test_a_plan_of_an_earlier_run_is_replaced(places):
-    async with open_stream(app, '/plan/changes', last_event_id='an-earlier-run') as s: assert cards((await s.next()).data) == {1: [1, 2], 2: [3], 3: []}
+    async with open_stream(app, '/plan/changes', last_event_id='an-earlier-run') as s:
+        assert cards((await s.next()).data) == {1: [1, 2], 2: [3], 3: []}
 
 
 @pytest.mark.parametrize('query', ['task=9&to=1', 'task=1&to=4', 'task=1&to=0'])
@@ -232,7 +255,8 @@ def test_moves_that_are_none_are_ignored(places, query):
 @pytest.fixture
 def notes(monkeypatch):
     "The notes of a server that has just started."
-    for name, value in dict(log=Channel(), notes=deque(maxlen=tabs.ROWS), open_streams=set(), numbers=count(1)).items(): monkeypatch.setattr(tabs, name, value)
+    fresh = dict(log=Channel(), notes=deque(maxlen=tabs.ROWS), open_streams=set(), numbers=count(1))
+    for name, value in fresh.items(): monkeypatch.setattr(tabs, name, value)
     tabs.tell('The server started')
     return tabs.notes
 
@@ -250,7 +274,7 @@ async def test_a_tab_misses_nothing_between_its_rendering_and_its_connection(not
     html = page('/tabs/')
     tabs.tell('meanwhile')
     async with open_stream(app, '/tabs/events', last_event_id=position(html)) as s:
-        events = [await s.next(timeout=3) for _ in range(2)]
+        events = [await s.next(timeout=PATIENCE) for _ in range(2)]
         assert events[1].id == await tabs.log.tail()
     assert [*reversed([shown(event.data)[0] for event in events]), *shown(html)] == [4, 3, 2, 1]
     assert 'meanwhile' in events[0].data and re.search(r'Stream \d+ was opened', events[1].data)
@@ -259,9 +283,10 @@ async def test_a_tab_misses_nothing_between_its_rendering_and_its_connection(not
 
 @pytest.mark.anyio
 async def test_who_takes_over_is_told_of_the_stream_that_ended(notes):
-    async with open_stream(app, '/tabs/events', last_event_id=await tabs.log.tail()) as s: last = await s.next(timeout=3)
+    async with open_stream(app, '/tabs/events', last_event_id=await tabs.log.tail()) as s: last = await s.next(timeout=PATIENCE)
     assert not tabs.open_streams
-    async with open_stream(app, '/tabs/events', last_event_id=last.id) as s: texts = [(await s.next(timeout=3)).data for _ in range(2)]
+    async with open_stream(app, '/tabs/events', last_event_id=last.id) as s:
+        texts = [(await s.next(timeout=PATIENCE)).data for _ in range(2)]
     assert 'was closed' in texts[0] and 'was opened' in texts[1] and len(notes) == 5
 
 
@@ -273,10 +298,10 @@ async def test_a_tab_whose_last_note_is_not_known_gets_all_that_are(id, notes, m
         id = await tabs.log.tail()
     for n in range(tabs.ROWS): tabs.tell(f'Note {n}')
     async with open_stream(app, '/tabs/events', last_event_id=id) as s:
-        first = await s.next(timeout=3)
+        first = await s.next(timeout=PATIENCE)
         assert 'hx-swap-oob="innerHTML:#notes"' in first.data and shown(first.data) == kept()
         tabs.tell('another')
-        assert shown((await s.next(timeout=3)).data)[0] == kept()[0]
+        assert shown((await s.next(timeout=PATIENCE)).data)[0] == kept()[0]
 
 
 @pytest.mark.anyio
@@ -284,11 +309,11 @@ async def test_notes_come_to_every_tab_and_the_oldest_go(notes):
     html = page('/tabs/')
     rows = shown(html)
     async with open_stream(app, '/tabs/events', last_event_id=position(html)) as s:
-        await s.next(timeout=3)
+        await s.next(timeout=PATIENCE)
         rows.insert(0, 3)
         for n in range(4, 3 * tabs.ROWS):
             await tabs.hello(5)
-            event = await s.next(timeout=3)
+            event = await s.next(timeout=PATIENCE)
             assert 'Tab 5 says hello' in event.data
             rows.insert(0, shown(event.data)[0])
             for gone in re.findall(r'hx-swap-oob="delete:#note-(\d+)"', event.data): rows.remove(int(gone))

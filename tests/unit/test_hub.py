@@ -1,12 +1,14 @@
 "What streams share: the signals, under a server that shows nothing else."
-import asyncio, signal, subprocess, sys, time
+import asyncio, signal, subprocess, sys
 from math import inf
 
 import pytest
 
 from fasthtml_sse import SSEResponse
-from fasthtml_sse.core.hub import POLL, Heartbeats, Signals
+from fasthtml_sse.core.hub import NOTICE, POLL, Heartbeats, Signals
+from fasthtml_sse.core.source import TURN
 from fasthtml_sse.testing import open_stream
+from tests.support.clock import virtual
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +35,7 @@ async def silent():
 stream = SSEResponse(silent)
 
 
+@virtual
 async def test_a_signal_ends_the_streams_of_an_unknown_server(servers_own):
     async with open_stream(stream, '/') as one, open_stream(stream, '/') as other:
         for s in one, other: await s.next()
@@ -40,19 +43,22 @@ async def test_a_signal_ends_the_streams_of_an_unknown_server(servers_own):
         for s in one, other: assert [e async for e in s] == [] and s.retry >= 500
     assert servers_own == [signal.SIGTERM]
 
-async def test_a_stream_that_opens_soon_after_the_signal_is_ended_too(servers_own):
+@virtual
+async def test_a_stream_that_opens_soon_after_the_signal_is_ended_too(servers_own, clock):
     async with open_stream(stream, '/') as s:
         await s.next()
         signal.raise_signal(signal.SIGTERM)
+    clock.now += NOTICE / 2
     async with open_stream(stream, '/') as late, asyncio.timeout(POLL * 3):
         await late.next()
         assert [e async for e in late] == [] and late.retry >= 500
 
-async def test_a_stream_that_opens_long_after_a_signal_lives(servers_own, monkeypatch):
+@virtual
+async def test_a_stream_that_opens_long_after_a_signal_lives(servers_own, clock):
     async with open_stream(stream, '/') as s:
         await s.next()
         signal.raise_signal(signal.SIGTERM)
-    monkeypatch.setattr(Signals, 'last', Signals.last - 60)
+    clock.now += NOTICE
     async with open_stream(stream, '/') as s:
         await s.next()
         with pytest.raises(TimeoutError): await s.next(timeout=POLL * 2)
@@ -106,18 +112,21 @@ async def test_a_signal_that_would_kill_at_once_is_left_alone():
 
 
 class Beater:
-    "A connection that takes a millisecond to beat."
+    "A connection that takes a quarter of a turn to beat."
     interval, slot = 0.05, None
-    def __init__(self, beats): self.beats, self.quiet_since = beats, asyncio.get_running_loop().time()
+    def __init__(self, beats, clock):
+        self.beats, self.clock, self.quiet_since = beats, clock, asyncio.get_running_loop().time()
     def beat(self):
-        time.sleep(0.001)
+        self.clock.now += TURN / 4
         self.quiet_since = asyncio.get_running_loop().time()
         self.beats.append(self)
 
-async def test_others_have_their_turn_while_many_connections_beat():
+@virtual
+async def test_others_have_their_turn_while_many_connections_beat(clock):
     beats, seen = [], set()
     heartbeats = Heartbeats(asyncio.get_running_loop())
-    for _ in range(50): heartbeats.add(Beater(beats))
+    for _ in range(50): heartbeats.add(Beater(beats, clock))
+    await asyncio.sleep(Beater.interval)
     while len(beats) < 50:
         seen.add(len(beats))
         await asyncio.sleep(0)
@@ -125,8 +134,8 @@ async def test_others_have_their_turn_while_many_connections_beat():
     assert len(seen) > 5
 
 @pytest.mark.parametrize('interval', [0.001, 0.02, 0.05, 0.1, 0.3, 1/3, 15, 86400, 1e9])
-async def test_a_heartbeat_is_never_late_and_at_most_a_quarter_early(interval):
-    class Clock:
+async def test_a_heartbeat_is_never_late_and_at_most_a_quarter_early(interval, clock):
+    class Loop:
         "As much of a loop as heartbeats need, whose time is set."
         now = 15957.0
         def time(self): return self.now
@@ -134,18 +143,18 @@ async def test_a_heartbeat_is_never_late_and_at_most_a_quarter_early(interval):
             self.when, self.fn = when, fn
             return self
         def cancel(self): pass
-    clock = Clock()
+    loop = Loop()
     class Quiet:
         slot = None
         def __init__(self, since): self.interval, self.quiet_since, self.gaps = interval, since, []
         def beat(self):
-            self.gaps.append((clock.now - self.quiet_since) / interval)
-            self.quiet_since = clock.now
-    heartbeats, connections = Heartbeats(clock), [Quiet(clock.now + interval * n / 100) for n in range(100)]
+            self.gaps.append((loop.now - self.quiet_since) / interval)
+            self.quiet_since = loop.now
+    heartbeats, connections = Heartbeats(loop), [Quiet(loop.now + interval * n / 100) for n in range(100)]
     for c in connections: heartbeats.add(c)
     for _ in range(40):
-        clock.now = clock.when
-        clock.fn()
+        loop.now = loop.when
+        loop.fn()
     first, later = [c.gaps[0] for c in connections], [gap for c in connections for gap in c.gaps[1:]]
     assert 0.749 < min(first) and max(first) < 1.001
     assert len(later) > 500 and 0.999 < min(later) and max(later) < 1.001

@@ -1,7 +1,8 @@
 """One contract, for every log.
 
-A fourth log passes it, and is one: subclass `Logs` in tests/logs.py (`open` makes a log object for the place of this test, `durable` says
-whether another object for that place finds what was published, `clean_up` empties it), and add the class to `KINDS` there.
+A fourth log passes it, and is one: subclass `Logs` in tests/support/logs.py (`open` makes a log object for the place of this
+test, `durable` says whether another object for that place finds what was published, `clean_up` empties it), and add the
+class to `KINDS` there.
 """
 import asyncio, os, re, threading, time
 from collections import deque
@@ -14,7 +15,7 @@ from fasthtml_sse.broadcast.log import IN_ALL
 from fasthtml_sse.core.source import HEARTBEAT, LIMIT, TURN
 from fasthtml_sse.testing import open_stream
 from tests.support.asgi import Client
-from tests.support.clock import PATIENCE, virtual
+from tests.support.clock import PATIENCE, turns, until, virtual
 from tests.support.logs import KINDS, on_every_log, opened, publish, read, read_on, settled
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +23,10 @@ pytestmark = pytest.mark.anyio
 
 class Sleeper:
     "A reader that only counts how often it is woken."
-    def __init__(self, *topics): self.topics, self.woken, self.called = frozenset(topics) or None, 0, asyncio.Event()
+    def __init__(self, *topics):
+        self.topics = frozenset(topics) or None
+        self.woken, self.called = 0, asyncio.Event()
+
     def wake(self, in_task=False):
         self.woken += 1
         self.called.set()
@@ -35,9 +39,10 @@ async def test_what_is_published_is_read_in_order_with_its_id_and_topic(logs):
     channel = opened(logs)
     subscription = channel.subscribe(after=await channel.tail())
     ids = [await channel.publish('one', 'a'), channel.publish_sync('two', 'b', event='named'), await channel.publish({'n': 3})]
+    rests = ['data: one', 'event: named\ndata: two', 'data: {"n": 3}']
     async with asyncio.timeout(PATIENCE): got = [await anext(subscription) for _ in ids]
     assert [(entry.id, entry.topic) for entry in got] == list(zip(ids, ['a', 'b', '']))
-    assert [entry.frame for entry in got] == [f'id: {id}\n{rest}\n\n'.encode() for id, rest in zip(ids, ['data: one', 'event: named\ndata: two', 'data: {"n": 3}'])]
+    assert [entry.frame for entry in got] == [f'id: {id}\n{rest}\n\n'.encode() for id, rest in zip(ids, rests)]
     assert all(isinstance(entry, Entry) for entry in got)
 
 @on_every_log
@@ -131,9 +136,50 @@ async def test_the_gap_begins_exactly_where_something_is_gone(logs):
     assert told == [True] * (made - kept) + [False] * kept and 4 <= kept <= 4 + logs.slack
     assert [first for first, in found[made - kept:]] == [str(n) for n in range(made - kept, made)]
 
-GARBAGE = ['', 'x' * 10_000, 'NaN', 'ид-١', '\n', '\0', '---', '1', 'ffffffffffff-1', '-1', '0-0', '1526919030474-55', '1e3', '9' * 5000, 'a\nb-1', "' or 1=1 --"]
-SPOILT = ['{}\n', ' {}', '{} ', '{}\0', '{}.untold', '{}.5', '{0}{0}', '{0}-{0}', '{head}-0{number}', '{head}-+{number}', '{head}--{number}', '{head}- {number}', '{head}-١', '{head}-²',
-    '{head}-1_0', '{head}-999999999999999999', '{head}-99999999999999999999', '{head}-' + '9' * 5000, '{head}-', '{head}', '-{number}', '{number}', '{head}X-{number}', '0{head}-{number}']
+GARBAGE = [
+    '',
+    'x' * 10_000,
+    'NaN',
+    'ид-١',
+    '\n',
+    '\0',
+    '---',
+    '1',
+    'ffffffffffff-1',
+    '-1',
+    '0-0',
+    '1526919030474-55',
+    '1e3',
+    '9' * 5000,
+    'a\nb-1',
+    "' or 1=1 --",
+]
+SPOILT = [
+    '{}\n',
+    ' {}',
+    '{} ',
+    '{}\0',
+    '{}.untold',
+    '{}.5',
+    '{0}{0}',
+    '{0}-{0}',
+    '{head}-0{number}',
+    '{head}-+{number}',
+    '{head}--{number}',
+    '{head}- {number}',
+    '{head}-١',
+    '{head}-²',
+    '{head}-1_0',
+    '{head}-999999999999999999',
+    '{head}-99999999999999999999',
+    '{head}-' + '9' * 5000,
+    '{head}-',
+    '{head}',
+    '-{number}',
+    '{number}',
+    '{head}X-{number}',
+    '0{head}-{number}',
+]
 
 @on_every_log
 async def test_what_is_no_id_of_the_log_is_told_as_a_gap(logs):
@@ -194,7 +240,7 @@ async def test_topics_are_tags_on_one_sequence(logs):
 @on_every_log
 async def test_one_id_serves_to_resume_other_topics(logs):
     channel = opened(logs)
-    middle = [await channel.publish(text, topic) for text, topic in [('1', 'a'), ('2', 'b'), ('3', 'a'), ('4', 'b')]][1]
+    _, middle, *_ = [await channel.publish(text, topic) for text, topic in ['1a', '2b', '3a', '4b']]
     assert await read_on(channel, 'a', after=middle) == ['3'] and await read_on(channel, 'b', after=middle) == ['4']
     assert await read_on(channel, 'never heard of', after=middle) == []
 
@@ -206,12 +252,30 @@ async def test_the_topic_without_a_name_is_one_like_others(logs):
     await publish(channel, 'bare')
     assert await read_on(channel, '', after=start) == ['bare'] and await read_on(channel, 'a', after=start) == ['named']
 
+ANY_TEXT = [
+    'größe',
+    '日本',
+    '🎉',
+    'a b',
+    'a:b',
+    'a*',
+    '[a-z]?',
+    "'; drop table events; --",
+    'x' * 1000,
+    'a\nb',
+    'A',
+    'a',
+    'é',
+    'e\u0301',
+    '.',
+]
+
 @on_every_log
 async def test_topics_may_be_any_text(logs):
-    channel, topics = opened(logs), ['größe', '日本', '🎉', 'a b', 'a:b', 'a*', '[a-z]?', "'; drop table events; --", 'x' * 1000, 'a\nb', 'A', 'a', 'é', 'e\u0301', '.']
+    channel = opened(logs)
     start = await channel.tail()
-    for topic in topics: await channel.publish(f'for {topic!r}', topic)
-    for topic in topics:
+    for topic in ANY_TEXT: await channel.publish(f'for {topic!r}', topic)
+    for topic in ANY_TEXT:
         async with asyncio.timeout(PATIENCE): entry = await anext(channel.subscribe(topic, after=start))
         assert entry.topic == topic and repr(topic).encode() in entry.frame
         assert await read_on(channel, topic, after=entry.id) == []
@@ -233,7 +297,8 @@ async def test_a_busy_topic_makes_no_gap_for_a_quiet_one(logs):
     await publish(channel, *map(str, range(logs.surely(3) + 5)), topic='busy')
     assert await read_on(channel, 'quiet', after=start) == ['quiet']
     assert [type(found) for found in await read_on(channel, 'busy', after=start)] == [Gap]
-    for topics in [('quiet', 'busy'), ()]: assert [type(found) for found in await read_on(channel, *topics, after=start)] == [Gap]
+    for topics in [('quiet', 'busy'), ()]:
+        assert [type(found) for found in await read_on(channel, *topics, after=start)] == [Gap]
 
 @on_every_log
 async def test_all_topics_together_keep_ten_times_as_much_and_the_oldest_go_first(logs):
@@ -261,21 +326,18 @@ async def test_a_reader_that_keeps_up_is_not_told_when_other_topics_are_trimmed_
     channel = opened(logs, 1)
     await publish(channel, 'old', topic='mine')
     subscription = channel.subscribe('mine', after=await channel.tail())
-    step, client = asyncio.create_task(read(subscription)), Client()
-    request = asyncio.create_task(client.get(channel.response('mine', heartbeat_interval=None)))
-    while not (channel.log._audiences and client.sent): await asyncio.sleep(0.001)
-    client.free.clear()  # a client that takes nothing has still missed nothing
-    for n in range(IN_ALL * (logs.slack + 1) * 3):
-        await channel.publish('x', f'job {n}')
-        await settled(channel.log)  # who comes to them when all is gone cannot know whose they were
-    id, = await publish(channel, 'new', topic='mine')
-    assert await step == ['new']
-    client.free.set()
-    async with asyncio.timeout(PATIENCE):
-        while len(client.sent) < 2: await asyncio.sleep(0.001)
-    assert client.sent[1] == f'id: {id}\ndata: new\n\n'.encode()
-    client.left.set()
-    await request
+    step = asyncio.create_task(read(subscription))
+    async with Client.asking(channel.response('mine', heartbeat_interval=None)) as client:
+        await until(lambda: channel.log._audiences, 0.001)
+        client.free.clear()  # a client that takes nothing has still missed nothing
+        for n in range(IN_ALL * (logs.slack + 1) * 3):
+            await channel.publish('x', f'job {n}')
+            await settled(channel.log)  # who comes to them when all is gone cannot know whose they were
+        id, = await publish(channel, 'new', topic='mine')
+        assert await step == ['new']
+        client.free.set()
+        await until(lambda: len(client.sent) > 1, 0.001)
+        assert client.sent[1] == f'id: {id}\ndata: new\n\n'.encode()
 
 @on_every_log
 async def test_a_publish_wakes_only_the_readers_of_its_topic(logs):
@@ -317,10 +379,10 @@ async def test_a_step_that_is_cancelled_loses_nothing(logs):
     subscription = channel.subscribe(after=await channel.tail())
     for n in range(10):
         step = asyncio.create_task(anext(subscription))
-        for _ in range(n): await asyncio.sleep(0)
+        await turns(n)
         if n % 3 == 0: step.cancel()
         published = asyncio.create_task(channel.publish(str(n)))
-        for _ in range(n % 4): await asyncio.sleep(0)
+        await turns(n % 4)
         step.cancel()
         await asyncio.wait({step, published})
         got = [] if step.cancelled() else [step.result().frame]
@@ -332,15 +394,13 @@ async def test_closing_ends_who_reads_and_refuses_what_is_published_later(logs):
     channel = opened(logs)
     after = await channel.tail()
     waiting, idle = channel.subscribe(after=after), channel.subscribe('a', after=after)
-    stream = asyncio.create_task(anext(waiting, 'over'))
-    client = Client()
-    request = asyncio.create_task(client.get(channel.response(heartbeat_interval=None)))
-    async with asyncio.timeout(PATIENCE):
-        while not client.sent: await asyncio.sleep(0.001)
+    step = asyncio.create_task(anext(waiting, 'over'))
+    async with asyncio.timeout(PATIENCE), Client.asking(channel.response(heartbeat_interval=None)) as client:
         await channel.aclose()
-        assert await stream == 'over' and [entry async for entry in idle] == [] and [entry async for entry in channel.subscribe()] == []
-        await request
-    assert client.sent[-1] == b'' and b''.join(client.sent) == f'id: {after}\n\n'.encode()
+        assert await step == 'over' and [entry async for entry in idle] == []
+        assert [entry async for entry in channel.subscribe()] == []
+        await client.over()
+    assert client.sent[-1] == b'' and client.body == f'id: {after}\n\n'.encode()
     with pytest.raises(LogError): await channel.publish('x')
     with pytest.raises(LogError): channel.publish_sync('x')
     await channel.aclose()
@@ -380,11 +440,14 @@ async def test_threads_and_loops_publish_and_read_at_once_and_all_read_the_same(
     def in_a_thread(w):
         ready.wait(PATIENCE)
         for n in range(each): channel.publish_sync(f'{w} {n}', str(w % 2))
-    works = [asyncio.to_thread(asyncio.run, in_a_loop(w)) for w in range(writers)] + [asyncio.to_thread(in_a_thread, w) for w in range(writers, 2 * writers)]
-    await asyncio.gather(*works)
+    in_loops = [asyncio.to_thread(asyncio.run, in_a_loop(w)) for w in range(writers)]
+    in_threads = [asyncio.to_thread(in_a_thread, w) for w in range(writers, 2 * writers)]
+    await asyncio.gather(*in_loops, *in_threads)
     in_order = got[0, ()]
-    for (_, topics), found in got.items(): assert found == [text for text in in_order if not topics or str(int(text[0]) % 2) in topics]
-    for w in range(2 * writers): assert [text for text in in_order if text.startswith(f'{w} ')] == [f'{w} {n}' for n in range(each)]
+    for (_, topics), found in got.items():
+        assert found == [text for text in in_order if not topics or str(int(text[0]) % 2) in topics]
+    for w in range(2 * writers):
+        assert [text for text in in_order if text.startswith(f'{w} ')] == [f'{w} {n}' for n in range(each)]
     assert await read_on(channel, after=after) == in_order
 
 @on_every_log
@@ -392,7 +455,9 @@ async def test_readers_come_and_go_while_others_publish(logs):
     channel = opened(logs)
     after = await channel.tail()
     def write():
-        for n in range(150): channel.publish_sync(str(n), str(n % 3)); time.sleep(0)
+        for n in range(150):
+            channel.publish_sync(str(n), str(n % 3))
+            time.sleep(0)
     writing, found = asyncio.create_task(asyncio.to_thread(write)), []
     while len(found) < 150:
         async with channel.subscribe(after=after) as subscription:
@@ -419,7 +484,8 @@ async def test_more_than_a_batch_is_caught_up_with(logs):
     start = await channel.tail()
     ids = await publish(channel, *texts)
     assert sum(map(len, texts)) > 4 * LIMIT
-    assert await read(channel.subscribe(after=start), 150) == texts and await read_on(channel, after=ids[74]) == texts[75:]
+    assert await read(channel.subscribe(after=start), 150) == texts
+    assert await read_on(channel, after=ids[74]) == texts[75:]
 
 @on_every_log
 async def test_thousands_of_events_are_caught_up_with_in_each_process(logs):
@@ -427,9 +493,11 @@ async def test_thousands_of_events_are_caught_up_with_in_each_process(logs):
     start = await channel.tail()
     ids = [await channel.publish(text, 'rare' if n % 1000 == 50 else 'often') for n, text in enumerate(texts)]
     for each in [channel, *([Channel(logs.again())] if logs.durable else [])]:
-        assert await read(each.subscribe(after=start), 1100) == texts and await read(each.subscribe('rare', after=start), 2) == ['50', '1050']
+        assert await read(each.subscribe(after=start), 1100) == texts
+        assert await read(each.subscribe('rare', after=start), 2) == ['50', '1050']
         assert await read(each.subscribe('often', after=ids[49]), 1048) == [text for text in texts[50:] if text not in ('50', '1050')]
-        async with open_stream(each.response('rare', 'nothing'), '/', last_event_id=start) as s: assert [(await s.next(timeout=PATIENCE)).data for _ in range(2)] == ['50', '1050']
+        async with open_stream(each.response('rare', 'nothing'), '/', last_event_id=start) as s:
+            assert [(await s.next(timeout=PATIENCE)).data for _ in range(2)] == ['50', '1050']
 
 @pytest.mark.parametrize('text', ['', '\n', '\n\n', ' ', ' leading', ':', 'id: 7', 'größe 🎉', 'a\u2028b', '\0', '\ufeff'])
 @on_every_log
@@ -470,12 +538,13 @@ async def test_two_that_share_a_log_read_the_same_in_the_same_order(logs):
         for n in range(30): await channel.publish(f'{name} {n}', name)
     await asyncio.gather(write(one, 'one'), write(two, 'two'))
     if not logs.durable:
-        assert [await read_on(channel, after=id) for channel, id in zip((one, two), after)] == [[f'{name} {n}' for n in range(30)] for name in ('one', 'two')]
+        for channel, id, name in zip((one, two), after, ('one', 'two')):
+            assert await read_on(channel, after=id) == [f'{name} {n}' for n in range(30)]
         return
     assert after[0] == after[1]
-    found = [await read(channel.subscribe(after=after[0]), 60) for channel in (one, two)]
-    assert found[0] == found[1] and sorted(found[0]) == sorted(f'{name} {n}' for name in ('one', 'two') for n in range(30))
-    for name in ('one', 'two'): assert [text for text in found[0] if text.startswith(name)] == [f'{name} {n}' for n in range(30)]
+    found, same = [await read(channel.subscribe(after=after[0]), 60) for channel in (one, two)]
+    assert found == same and len(set(found)) == 60
+    for name in ('one', 'two'): assert [text for text in found if text.startswith(name)] == [f'{name} {n}' for n in range(30)]
     assert await read(one.subscribe('two', after=after[0]), 30) == [f'two {n}' for n in range(30)]
 
 @on_every_log
@@ -485,7 +554,7 @@ async def test_who_waits_hears_what_another_process_publishes(logs):
     await two.tail()
     for text in 'abc':
         step = asyncio.create_task(read(subscription))
-        while not one.log._audiences: await asyncio.sleep(0.001)
+        await until(lambda: one.log._audiences, 0.001)
         await (two if logs.durable else one).publish(text)
         assert await step == [text]
 
@@ -527,27 +596,32 @@ async def test_a_burst_wakes_each_reader_once():
     for sleeper in sleepers: log.add(sleeper)
     for topic in 'aabbab': log.append(topic, b'data: x\n\n')
     for sleeper in sleepers: await sleeper.called.wait()
-    for _ in range(3): await asyncio.sleep(0)
+    await turns(3)
     assert [sleeper.woken for sleeper in sleepers] == [1, 1, 1]
     for sleeper in sleepers: log.discard(sleeper)
 
-async def test_a_round_over_many_readers_gives_others_their_turn():
+async def test_a_round_over_many_readers_gives_others_their_turn(clock):
     log, order = MemoryLog(), []
     class Slow(Sleeper):
-        def wake(self, in_task): time.sleep(TURN); order.append('woken'); super().wake()
+        def wake(self, in_task):
+            clock.now += TURN
+            order.append('woken')
+            super().wake()
     sleepers = [Slow() for _ in range(5)]
     for sleeper in sleepers: log.add(sleeper)
     log.append('', b'data: x\n\n')
-    while len(order) < 5 or order[-1] == 'woken' and order.count('woken') < 5:
+    for _ in range(10):
         order.append('turn')
         await asyncio.sleep(0)
-    assert 'woken woken' not in ' '.join(order)
+    assert order.count('woken') == 5 and 'woken woken' not in ' '.join(order)
     for sleeper in sleepers: log.discard(sleeper)
 
 async def test_a_reader_that_fails_does_not_keep_the_others_asleep():
     log, errors = MemoryLog(), []
     class Bad(Sleeper):
-        def wake(self, in_task): super().wake(); raise LookupError('woken')
+        def wake(self, in_task):
+            super().wake()
+            raise LookupError('woken')
     sleepers = [Bad(), Sleeper(), Bad(), Sleeper(), Bad()]
     loop = asyncio.get_running_loop()
     handler = loop.get_exception_handler()
@@ -557,14 +631,15 @@ async def test_a_reader_that_fails_does_not_keep_the_others_asleep():
         log.append('', b'data: x\n\n')
         for sleeper in sleepers: await sleeper.called.wait()
         log.append('', b'data: x\n\n')
-        for _ in range(20): await asyncio.sleep(0)
+        await turns(20)
     finally: loop.set_exception_handler(handler)
     assert [sleeper.woken for sleeper in sleepers] == [2] * 5 and list(map(type, errors)) == [LookupError] * 6
     for sleeper in sleepers: log.discard(sleeper)
 
 async def test_a_loop_that_was_closed_with_readers_in_it_disturbs_no_publisher():
     log = MemoryLog()
-    async def leave(): log.add(Sleeper('a')); log.add(Sleeper())
+    async def leave():
+        for topics in (['a'], []): log.add(Sleeper(*topics))
     await asyncio.to_thread(asyncio.run, leave())
     for n in range(3): log.append('a', b'data: x\n\n')
     async with asyncio.timeout(PATIENCE): assert isinstance(await anext(Channel(log).subscribe(after=log.id(2))), Entry)
@@ -575,7 +650,8 @@ async def test_what_is_gone_leaves_nothing_behind():
     for n in range(1000): log.append(f'topic {n}', b'data: x\n\n')
     for n in range(1000): log.append('one', b'data: x\n\n')
     history = log._history
-    assert len(history._entries) == IN_ALL * 2 and len(history._topics) == IN_ALL * 2 - 1 and len(history._sequence) < 200
+    assert len(history._entries) == IN_ALL * 2 and len(history._topics) == IN_ALL * 2 - 1
+    assert len(history._sequence) < 200
 
 
 # Everything at once: clients that come, drop at any byte, and resume
@@ -585,9 +661,12 @@ TOPICS = 'abc'
 class World:
     "What was published in a log, and what is left of it by its rule."
     def __init__(self, log, start, maxlen):
-        self.channel, self.log, self.maxlen, self.numbers, self.topics = Channel(log), log, maxlen, {start: 0}, [None]
+        self.channel, self.log, self.maxlen = Channel(log), log, maxlen
         self.mirrored = type(log) is not MemoryLog
-        self.kept, self.gone, self.forgotten = {}, {}, []  # numbers by topic; when each went, counted in events; when a topic went, and up to where
+        self.numbers, self.topics = {start: 0}, [None]  # by id; by number
+        self.kept = {}  # numbers, by topic
+        self.gone = {}  # when each went, counted in events
+        self.forgotten = []  # when a topic went, and up to where
 
     @property
     def end(self): return len(self.topics) - 1
@@ -603,21 +682,31 @@ class World:
     def drop(self, topic):
         n = self.kept[topic].popleft()
         self.gone[n] = self.end
-        if not self.kept[topic]: del self.kept[topic]; self.forgotten.append((self.end, n))
+        if self.kept[topic]: return
+        del self.kept[topic]
+        self.forgotten.append((self.end, n))
 
-    def following(self, n, topics, upto=None): return [i for i in range(n + 1, (self.end if upto is None else upto) + 1) if self.topics[i] in topics]
+    def following(self, n, topics, upto=None):
+        "Numbers of events of `topics` behind `n`, to the end or `upto`."
+        return [i for i in range(n + 1, (self.end if upto is None else upto) + 1) if self.topics[i] in topics]
 
     def excuse(self, after, upto, topics, resumed):
         "Whether a reader that stood at `after` may be told of a gap when the log ends at `upto`."
-        upto = self.end if self.mirrored else upto  # a store may be ahead of what a process has seen, and does not know who is connected
+        # A store may be ahead of what a process has seen, and does not know who is connected
+        if self.mirrored: upto = self.end
         lost = any(self.gone.get(i, upto + 1) <= upto for i in self.following(after, topics, upto))
         return lost or (resumed or self.mirrored) and any(when <= upto and n > after for when, n in self.forgotten)
 
 class Browser:
     "A client, which judges each line that it gets."
-    def __init__(self, world, topics, snapshot, id):
-        self.world, self.topics, self.shows, self.parser, self.connection = world, topics, snapshot is not None, EventParser(), None
-        self.delay = snapshot
+    def __init__(self, world, topics, delay, id):
+        self.world, self.topics = world, topics
+        self.shows, self.delay = delay is not None, delay  # a snapshot, which takes so long
+        self.know(id)
+
+    def know(self, id):
+        "Stand where `id` was the last."
+        self.parser = EventParser()
         if id: self.parser.feed(f'id: {id}\n\n'.encode())
 
     async def snapshot(self):
@@ -626,19 +715,16 @@ class Browser:
         return f'snapshot {shown}'
 
     def connect(self, interval):
-        self.fed, self.resumed = 0, True
-        id = self.parser.last_event_id
-        self.parser = EventParser()
-        if id: self.parser.feed(f'id: {id}\n\n'.encode())
-        response = self.world.channel.response(*self.topics, snapshot=self.snapshot if self.shows else None, heartbeat_interval=interval, send_timeout=30)
-        self.client = Client.asking(response, id)
-        self.connection = self.client.request
+        self.fed, self.resumed, id = 0, True, self.parser.last_event_id
+        self.know(id)
+        settings = dict(snapshot=self.snapshot if self.shows else None, heartbeat_interval=interval, send_timeout=30)
+        self.client = Client.asking(self.world.channel.response(*self.topics, **settings), id)
 
     def receive(self, upto=None):
         "Take what was sent, or its first bytes only."
-        body = b''.join(self.client.sent)
-        first, *_ = body.replace(HEARTBEAT, b'').split(b'\n\n') if self.world.mirrored else body.split(b'\n\n')  # a store may have to be waited for
-        assert re.fullmatch(b'(id: .*)?', first), 'a stream begins with a position'
+        body = self.client.body
+        said = body.replace(HEARTBEAT, b'') if self.world.mirrored else body  # a store may have to be waited for
+        assert re.fullmatch(b'(id: .*)?', said.split(b'\n\n')[0]), 'a stream begins with a position'
         end = len(body) if upto is None else self.fed + upto % (len(body) - self.fed + 1)
         for line in body[self.fed:end].splitlines(keepends=True):
             before = self.parser.last_event_id
@@ -648,89 +734,116 @@ class Browser:
 
     def judge(self, before, after, event):
         "Nothing is missing, nothing comes twice, and what is gone is told."
-        numbers, world = self.world.numbers, self.world
-        was, now = numbers.get(before), numbers.get(after)
+        was, now = self.world.numbers.get(before), self.world.numbers.get(after)
         if event is None and before == after: return
-        if event is None and before is None: assert (now is None) is self.shows, 'a new client stands somewhere, or is shown something'
-        elif event is None and now is None: assert was is None, 'an id that was known is forgotten'
-        elif event is None: assert was is not None and was <= now and not world.following(was, self.topics, now), f'silent loss between {before} and {after}'
-        elif event.event == 'gap' or event.data.startswith('snapshot'):
-            assert (event.event is None) is self.shows, 'a snapshot is shown, or a gap is told'
-            assert now is not None and (was is None or was <= now and world.excuse(was, now, self.topics, self.resumed)), f'a gap after {before}, where nothing is gone'
-            assert not self.shows or int(event.data.split()[1]) >= now, 'the snapshot is older than its id'
-            self.resumed = False
+        if event is None: self.judge_position(before, after, was, now)
+        elif event.event == 'gap' or event.data.startswith('snapshot'): self.judge_gap(event, before, was, now)
         else:
             n = int(event.data.split()[0])
             assert was is not None, 'an event comes before what has to be told'
-            assert now == n and world.following(was, self.topics, now) == [n], f'{n} after {was}, on {self.topics}'
+            assert now == n and self.world.following(was, self.topics, now) == [n], f'{n} after {was}, on {self.topics}'
+
+    def judge_position(self, before, after, was, now):
+        if before is None: assert (now is None) is self.shows, 'a new client stands somewhere, or is shown something'
+        elif now is None: assert was is None, 'an id that was known is forgotten'
+        else:
+            lost = was is None or was > now or self.world.following(was, self.topics, now)
+            assert not lost, f'silent loss between {before} and {after}'
+
+    def judge_gap(self, event, before, was, now):
+        assert (event.event is None) is self.shows, 'a snapshot is shown, or a gap is told'
+        excused = was is None or now is not None and was <= now and self.world.excuse(was, now, self.topics, self.resumed)
+        assert now is not None and excused, f'a gap after {before}, where nothing is gone'
+        assert not self.shows or int(event.data.split()[1]) >= now, 'the snapshot is older than its id'
+        self.resumed = False
 
     def has_all(self):
         at = self.world.numbers.get(self.parser.last_event_id)
         return at is not None and not self.world.following(at, self.topics)
 
-    async def drop(self, cut):
-        self.receive(cut)
+    async def leave(self):
         self.client.leave()
-        await self.connection
+        await asyncio.wait({self.client.request})
+
+    async def drop(self, cut=None):
+        "Lose the connection, and what came but its first bytes."
+        self.receive(cut)
+        await self.leave()
+        self.client.request.result()
 
 @st.composite
 def operations(draw):
-    who = st.integers(0, 1)
+    who, topic = st.integers(0, 1), st.sampled_from(TOPICS)
+    publish = st.tuples(st.just('publish'), topic, st.integers(1, 4))
+    drop = st.tuples(st.just('drop'), who, st.integers(0, 10**6))
     step = st.one_of(
-        st.tuples(st.just('publish'), st.sampled_from(TOPICS), st.integers(1, 4)), st.tuples(st.just('publish'), st.sampled_from(TOPICS), st.integers(1, 4)),
-        st.tuples(st.just('large'), st.sampled_from(TOPICS), st.integers(1, 3)), st.tuples(st.just('others'), st.integers(1, 25)),
-        st.tuples(st.just('drop'), who, st.integers(0, 10**6)), st.tuples(st.just('drop'), who, st.integers(0, 10**6)),
-        st.tuples(st.just('block'), who), st.tuples(st.just('free'), who), st.tuples(st.just('receive'), who),
-        st.tuples(st.just('turns'), st.integers(1, 6)), st.tuples(st.just('wait'), st.integers(1, 3)))
+        publish, publish,
+        drop, drop,
+        st.tuples(st.just('large'), topic, st.integers(1, 3)),
+        st.tuples(st.just('others'), st.integers(1, 25)),
+        st.tuples(st.just('block'), who),
+        st.tuples(st.just('free'), who),
+        st.tuples(st.just('receive'), who),
+        st.tuples(st.just('turns'), st.integers(1, 6)),
+        st.tuples(st.just('wait'), st.integers(1, 3)),
+    )
     return draw(st.lists(step, max_size=30))
 
-browsers = st.tuples(st.sets(st.sampled_from(TOPICS), min_size=1).map(sorted), st.sampled_from([None, None, 0, 1, 3]), st.sampled_from([None, 'nonsense', 'start']))
+browsers = st.tuples(
+    st.sets(st.sampled_from(TOPICS), min_size=1).map(sorted),
+    st.sampled_from([None, None, 0, 1, 3]),
+    st.sampled_from([None, 'nonsense', 'start']),
+)
 
 async def play(log, maxlen, clients, steps, wait, interval, patience=PATIENCE):
     "Let two browsers go through `steps`, and see that in the end both have all there is."
     start = await Channel(log).tail()
     world = World(log, start, maxlen)
-    pair = [Browser(world, topics, snapshot, start if id == 'start' else id) for topics, snapshot, id in clients]
+    pair = [Browser(world, topics, delay, start if id == 'start' else id) for topics, delay, id in clients]
     for browser in pair: browser.connect(interval)
     try:
-        for name, *args in [*steps, ('end',)]:
-            match name, *args:
-                case 'publish', topic, times:
-                    for _ in range(times): await world.publish(topic)
-                case 'large', topic, times:
-                    for _ in range(times): await world.publish(topic, 40_000)
-                case 'others', times:
-                    for _ in range(times): await world.publish(f'job {world.end}')
-                case 'turns', n:
-                    for _ in range(n): await asyncio.sleep(0)
-                case 'wait', n: await asyncio.sleep(n * wait)
-                case 'block', i: pair[i].client.free.clear()
-                case 'free', i: pair[i].client.free.set()
-                case 'receive', i: pair[i].receive()
-                case 'drop', i, cut:
-                    await pair[i].drop(cut)
-                    pair[i].connect(interval)
-        for browser in pair:
-            browser.client.free.set()
-            async with asyncio.timeout(patience):
-                while not browser.has_all():
-                    if browser.connection.done(): await browser.drop(-1); browser.connect(interval)  # it was given up while it took nothing
-                    browser.receive()
-                    await asyncio.sleep(0.001)
-            await asyncio.sleep(0.001)
-            browser.receive()
+        for step in steps: await take(step, world, pair, wait, interval)
+        for browser in pair: await catch_up(browser, interval, patience)
     finally:
-        for browser in pair:
-            browser.client.leave()
-            await asyncio.wait({browser.connection})
+        for browser in pair: await browser.leave()
         assert not log._audiences
+
+async def take(step, world, pair, wait, interval):
+    match step:
+        case 'publish', topic, times:
+            for _ in range(times): await world.publish(topic)
+        case 'large', topic, times:
+            for _ in range(times): await world.publish(topic, 40_000)
+        case 'others', times:
+            for _ in range(times): await world.publish(f'job {world.end}')
+        case 'turns', n: await turns(n)
+        case 'wait', n: await asyncio.sleep(n * wait)
+        case 'block', i: pair[i].client.free.clear()
+        case 'free', i: pair[i].client.free.set()
+        case 'receive', i: pair[i].receive()
+        case 'drop', i, cut:
+            await pair[i].drop(cut)
+            pair[i].connect(interval)
+        case _: raise ValueError(step)
+
+async def catch_up(browser, interval, patience):
+    browser.client.free.set()
+    async with asyncio.timeout(patience):
+        while not browser.has_all():
+            if browser.client.request.done():  # it was given up while it took nothing
+                await browser.drop()
+                browser.connect(interval)
+            browser.receive()
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.001)
+    browser.receive()
 
 some = dict(deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 @virtual
 @settings(max_examples=200, **some)
 @given(maxlen=st.integers(1, 4), clients=st.tuples(browsers, browsers), steps=operations())
-async def test_a_browser_misses_nothing_gets_nothing_twice_and_is_told_what_is_gone(anyio_backend, maxlen, clients, steps):
+async def test_a_browser_misses_nothing_gets_nothing_twice_and_is_told_what_is_gone(maxlen, clients, steps):
     await play(MemoryLog(maxlen), maxlen, clients, steps, wait=1, interval=1, patience=0.5)
 
 @pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.__name__)

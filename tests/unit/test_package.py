@@ -8,8 +8,21 @@ import fasthtml_sse
 from tests.support import ROOT
 
 PROJECT = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
-LAYERS = ['core.event', 'core.swap', 'core.source', 'core.hub', 'core.response', 'core.streaming', 'broadcast.log', 'broadcast.store',
-    'broadcast.sqlite', 'broadcast.redis', 'broadcast.channel', 'page', 'testing']
+LAYERS = [
+    'core.event',
+    'core.swap',
+    'core.source',
+    'core.hub',
+    'core.response',
+    'core.streaming',
+    'broadcast.log',
+    'broadcast.store',
+    'broadcast.sqlite',
+    'broadcast.redis',
+    'broadcast.channel',
+    'page',
+    'testing',
+]
 
 
 def imports(module):
@@ -20,7 +33,9 @@ def imports(module):
         if isinstance(node, ast.ImportFrom):
             base = package[:len(package) + 1 - node.level] if node.level else []
             full = '.'.join(base + ([node.module] if node.module else []))
-            if full.startswith('fasthtml_sse'): yield from (f'{full}.{a.name}' for a in node.names) if node.module is None or full.endswith(('.core', '.broadcast')) else [full]
+            if not full.startswith('fasthtml_sse'): continue
+            of_package = node.module is None or full.endswith(('.core', '.broadcast'))
+            yield from [f'{full}.{a.name}' for a in node.names] if of_package else [full]
         elif isinstance(node, ast.Import): yield from (a.name for a in node.names if a.name.startswith('fasthtml_sse'))
 
 
@@ -45,13 +60,15 @@ def test_the_types_of_every_public_name_are_checked():
 
 def test_streaming_defines_its_classes():
     from fasthtml_sse.core import streaming
-    assert {c.__module__ for c in (streaming.StreamConfig, streaming.SSEStream, streaming.OOBStreamBuilder)} == {'fasthtml_sse.core.streaming'}
+    classes = streaming.StreamConfig, streaming.SSEStream, streaming.OOBStreamBuilder
+    assert {c.__module__ for c in classes} == {'fasthtml_sse.core.streaming'}
 
 def test_settings_ini_says_what_pyproject_says():
     ini = configparser.ConfigParser(delimiters=['='], interpolation=None)
     ini.read(ROOT/'settings.ini')
     said = ini['DEFAULT']
-    assert said['lib_name'] == PROJECT['name'] and said['description'] == PROJECT['description'] and said['version'] == fasthtml_sse.__version__
+    assert said['lib_name'] == PROJECT['name'] and said['description'] == PROJECT['description']
+    assert said['version'] == fasthtml_sse.__version__
     assert '>=' + said['min_python'] == PROJECT['requires-python'] and said['requirements'].split() == PROJECT['dependencies']
     assert said['lib_path'] == 'fasthtml_sse' and said['nbs_path'] == 'nbs'
 

@@ -81,14 +81,22 @@ def test_the_attributes_of_a_source():
     assert 'shared="user 7"' in html(SSESource('/e', shared='user 7')) and 'shared' not in html(SSESource('/e', shared=False))
     assert 'after=""' not in html(SSESource('/e', after=None))
 
-@pytest.mark.parametrize('bad, error', [(dict(url=None), TypeError), (dict(url=''), TypeError), (dict(url=7), TypeError), (dict(url=len), TypeError),
-    (dict(url='/e', after=7), TypeError), (dict(url='/e', shared=7), TypeError), (dict(url='/e', shared=''), ValueError)])
+@pytest.mark.parametrize('bad, error', [
+    (dict(url=None), TypeError),
+    (dict(url=''), TypeError),
+    (dict(url=7), TypeError),
+    (dict(url=len), TypeError),
+    (dict(url='/e', after=7), TypeError),
+    (dict(url='/e', shared=7), TypeError),
+    (dict(url='/e', shared=''), ValueError),
+])
 def test_bad_sources_are_refused(bad, error):
     with pytest.raises(error): SSESource(**bad)
 
 def test_the_status():
     assert html(ConnectionStatus()) == '<sse-status role="status" class="sse-status"></sse-status>'
-    assert html(ConnectionStatus('#chat', cls='small', live='Da')) == '<sse-status of="chat" role="status" live="Da" class="sse-status small"></sse-status>'
+    assert html(ConnectionStatus('#chat', cls='small', live='Da')) == \
+        '<sse-status of="chat" role="status" live="Da" class="sse-status small"></sse-status>'
 
 @pytest.mark.parametrize('bad', ['', '#', 7])
 def test_a_status_of_nothing_is_refused(bad):

@@ -8,8 +8,9 @@ from fasthtml.core import EventStream
 from hypothesis import given, settings, strategies as st
 
 from fasthtml_sse import EventParser, Frame, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
+from fasthtml_sse.core.source import LINGER
 from fasthtml_sse.testing import open_stream
-from tests.support.clock import virtual
+from tests.support.clock import PATIENCE, turns, until, virtual
 
 pytestmark = pytest.mark.anyio
 BARE = dict(send_initial_message=False, send_close_message=False)
@@ -97,9 +98,23 @@ async def coro(): return agen()
 class Callable:
     async def __call__(self): return ['a', 'b']
 
-SOURCES = dict(list=['a', 'b'], tuple=('a', 'b'), generator=gen(), generator_function=gen, async_generator=agen(), async_generator_function=agen,
-    coroutine_function=coro, iterator=iter('ab'), lambda_=lambda: ['a', 'b'], lambda_async=lambda: agen(), lambda_coro=lambda: coro(),
-    partial=functools.partial(gen), callable_object=Callable(), async_iterator=AsyncIter('ab'), nested=lambda: lambda: gen)
+SOURCES = dict(
+    list=['a', 'b'],
+    tuple=('a', 'b'),
+    generator=gen(),
+    generator_function=gen,
+    async_generator=agen(),
+    async_generator_function=agen,
+    coroutine_function=coro,
+    iterator=iter('ab'),
+    lambda_=lambda: ['a', 'b'],
+    lambda_async=lambda: agen(),
+    lambda_coro=lambda: coro(),
+    partial=functools.partial(gen),
+    callable_object=Callable(),
+    async_iterator=AsyncIter('ab'),
+    nested=lambda: lambda: gen,
+)
 
 @pytest.mark.parametrize('source', SOURCES.values(), ids=SOURCES.keys())
 async def test_sources_of_every_kind(source): assert await data(source) == ['a', 'b']
@@ -108,7 +123,14 @@ async def up(c): return c.upper()
 class Up:
     async def __call__(self, c): return c.upper()
 
-@pytest.mark.parametrize('fn', [str.upper, up, lambda c: up(c), functools.partial(up), Up(), functools.partial(lambda x, c: c.upper(), 0)])
+@pytest.mark.parametrize('fn', [
+    str.upper,
+    up,
+    lambda c: up(c),
+    functools.partial(up),
+    Up(),
+    functools.partial(lambda x, c: c.upper(), 0),
+])
 async def test_transforms_of_every_kind(fn): assert await data(gen, fn) == ['A', 'B']
 
 @pytest.mark.parametrize('source', ['text', b'bytes', Div('x'), {'a': 1}, 5, None])
@@ -127,11 +149,13 @@ async def test_a_sync_source_lives_in_one_thread_of_its_own():
     seen = []
     def source():
         try:
-            for _ in range(2): seen.append(threading.current_thread()); yield 'x'
+            for _ in range(2):
+                seen.append(threading.current_thread())
+                yield 'x'
         finally: seen.append(threading.current_thread())
     await frames(source)
     assert len(seen) == 3 and len(set(seen)) == 1 and seen[0] is not threading.main_thread() and seen[0].daemon
-    seen[0].join(1)
+    seen[0].join(PATIENCE)
     assert not seen[0].is_alive()
 
 
@@ -140,7 +164,7 @@ async def test_a_sync_source_lives_in_one_thread_of_its_own():
 @virtual
 @given(st.floats(0.001, 10), st.lists(st.floats(0, 10), max_size=8))
 @settings(max_examples=60, deadline=None)
-async def test_any_heartbeat_and_any_pauses_give_the_same_items(anyio_backend, interval, pauses):
+async def test_any_heartbeat_and_any_pauses_give_the_same_items(interval, pauses):
     async def source():
         for n, pause in enumerate(pauses):
             await asyncio.sleep(pause)
@@ -149,7 +173,7 @@ async def test_any_heartbeat_and_any_pauses_give_the_same_items(anyio_backend, i
     assert [f for f in got if not f.startswith(': heartbeat')] == [f'data: {n}\n\n' for n in range(len(pauses))]
 
 @virtual
-async def test_a_heartbeat_fills_each_interval_of_silence(anyio_backend):
+async def test_a_heartbeat_fills_each_interval_of_silence():
     async def source():
         await asyncio.sleep(35)
         yield 'x'
@@ -170,16 +194,20 @@ async def test_a_timeout_error_is_an_error_and_no_heartbeat(where):
 async def test_a_stream_advances_only_on_demand():
     made = []
     async def source():
-        for n in range(5): made.append(n); yield n
+        for n in range(5):
+            made.append(n)
+            yield n
     async with aclosing(SSEStream(StreamConfig(**BARE)).stream(source)) as stream:
-        await anext(stream); await anext(stream)
-        for _ in range(10): await asyncio.sleep(0)
+        for _ in range(2): await anext(stream)
+        await turns(10)
         assert made == [0, 1]
 
 async def test_a_sync_source_advances_only_on_demand():
     made = []
     def source():
-        for n in range(5): made.append(n); yield n
+        for n in range(5):
+            made.append(n)
+            yield n
     async with aclosing(SSEStream(StreamConfig(**BARE)).stream(source)) as stream:
         await anext(stream)
         await asyncio.sleep(0.02)
@@ -191,15 +219,19 @@ async def test_a_sync_source_advances_only_on_demand():
 async def test_aclose_ends_quietly_and_closes_the_source():
     closed = []
     stream = SSEStream().stream(forever(closed=closed))
-    await anext(stream); await anext(stream)
+    for _ in range(2): await anext(stream)
     await stream.aclose()
     assert len(closed) == 1
 
 async def test_the_source_lives_in_one_task_and_closes_once():
     tasks = []
     class Source(AsyncIter):
-        async def __anext__(self): tasks.append(asyncio.current_task()); return await super().__anext__()
-        async def aclose(self): tasks.append(asyncio.current_task()); await super().aclose()
+        async def __anext__(self):
+            tasks.append(asyncio.current_task())
+            return await super().__anext__()
+        async def aclose(self):
+            tasks.append(asyncio.current_task())
+            await super().aclose()
     source = Source('ab')
     await frames(source)
     assert source.closed == 1 and len(set(tasks)) == 1 and tasks[0] is not asyncio.current_task()
@@ -214,6 +246,7 @@ async def test_cancellation_goes_through_and_closes_the_source():
     with pytest.raises(asyncio.CancelledError): await task
     assert len(closed) == 1 and CLOSE not in got
 
+@virtual
 async def test_clean_up_that_awaits_is_not_interrupted_by_a_second_cause():
     steps, closing = [], asyncio.Event()
     async def source():
@@ -222,14 +255,16 @@ async def test_clean_up_that_awaits_is_not_interrupted_by_a_second_cause():
             await asyncio.Event().wait()
         finally:
             closing.set()
-            for n in range(3): await asyncio.sleep(0.01); steps.append(n)
+            for n in range(3):
+                await asyncio.sleep(0.01)
+                steps.append(n)
     stream = SSEStream(StreamConfig(timeout=0.02))
     async for f in stream.stream(source):
         if f.startswith('data'): asyncio.get_running_loop().call_later(0.01, stream.stop)
     assert steps == [0, 1, 2]
 
-async def test_clean_up_that_takes_too_long_is_left_to_itself(monkeypatch):
-    monkeypatch.setattr('fasthtml_sse.core.source.LINGER', 0.05)
+@virtual
+async def test_clean_up_that_takes_too_long_is_left_to_itself():
     release, done = asyncio.Event(), asyncio.Event()
     async def source():
         try:
@@ -238,15 +273,15 @@ async def test_clean_up_that_takes_too_long_is_left_to_itself(monkeypatch):
         finally:
             await release.wait()
             done.set()
-    stream = SSEStream()
-    got = []
+    stream, got = SSEStream(), []
     async for f in stream.stream(source):
         got.append(f)
         if f.startswith('data'): stream.stop()
-    assert got[-1] == CLOSE and not done.is_set()
+    assert got[-1] == CLOSE and not done.is_set() and asyncio.get_running_loop().time() == LINGER
     release.set()
-    async with asyncio.timeout(1): await done.wait()
+    await done.wait()
 
+@virtual
 @pytest.mark.parametrize('where', ['source', 'transform'])
 async def test_a_source_that_stops_its_own_stream_is_not_interrupted_in_its_clean_up(where):
     steps, stream = [], SSEStream()
@@ -256,7 +291,9 @@ async def test_a_source_that_stops_its_own_stream_is_not_interrupted_in_its_clea
             if where == 'source': stream.stop()
             yield 'y'
         finally:
-            for n in range(3): await asyncio.sleep(0.001); steps.append(n)
+            for n in range(3):
+                await asyncio.sleep(0.001)
+                steps.append(n)
     def fn(item):
         if where == 'transform': stream.stop()
         return item
@@ -266,13 +303,15 @@ async def test_a_source_that_stops_its_own_stream_is_not_interrupted_in_its_clea
 async def test_a_source_is_not_stepped_before_its_first_item_is_wanted():
     steps = []
     async def source():
-        for n in range(3): steps.append(n); yield n
+        for n in range(3):
+            steps.append(n)
+            yield n
     frames = SSEStream(StreamConfig(close_event=None)).stream(source)
     assert await anext(frames) == ': Connected\n\n'
-    for _ in range(10): await asyncio.sleep(0)
+    await turns(10)
     assert steps == []
     assert await anext(frames) == 'data: 0\n\n'
-    for _ in range(10): await asyncio.sleep(0)
+    await turns(10)
     assert steps == [0]
     await frames.aclose()
 
@@ -289,7 +328,9 @@ async def test_a_source_that_was_never_stepped_is_closed_too():
 
 async def test_an_error_while_an_abandoned_stream_closes_is_raised():
     async def source():
-        try: yield 'x'; await asyncio.Event().wait()
+        try:
+            yield 'x'
+            await asyncio.Event().wait()
         finally: raise LookupError('clean-up')
     stream = SSEStream(StreamConfig(**BARE)).stream(source)
     await anext(stream)
@@ -298,23 +339,30 @@ async def test_an_error_while_an_abandoned_stream_closes_is_raised():
 async def test_two_cancellations_leave_nothing_behind():
     release = asyncio.Event()
     async def source():
-        try: yield 'x'; await asyncio.Event().wait()
+        try:
+            yield 'x'
+            await asyncio.Event().wait()
         finally: await release.wait()
     async def read():
         async for _ in SSEStream().stream(source): pass
     task = asyncio.create_task(read())
-    for _ in range(20): await asyncio.sleep(0)
+    await turns(20)
     task.cancel()
-    for _ in range(5): await asyncio.sleep(0)
+    await turns(5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError): await task
     release.set()
 
+@virtual
 async def test_a_shielded_clean_up_survives_level_cancellation():
     steps = []
     async def source():
-        try: yield 'x'; await asyncio.Event().wait()
-        finally: await asyncio.sleep(0.01); steps.append('clean')
+        try:
+            yield 'x'
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            steps.append('clean')
     async def read():
         try:
             async with aclosing(SSEStream().stream(source)) as stream:
@@ -343,21 +391,23 @@ async def test_a_stop_iteration_that_is_raised_is_no_end(kind):
     with pytest.raises((RuntimeError, StopAsyncIteration)): await frames(['a'], broken)
 
 async def test_what_a_slow_function_makes_for_nobody_is_closed():
-    release, closed = threading.Event(), threading.Event()
+    called, release, closed = (threading.Event() for _ in range(3))
     class Cursor:
         def __iter__(self): return iter(())
         def close(self): closed.set()
     def source():
-        release.wait(2)
+        called.set()
+        release.wait()
         return Cursor()
     stream = SSEStream().stream(source)
     await anext(stream)
     step = asyncio.create_task(anext(stream))
-    await asyncio.sleep(0.01)
-    step.cancel()
-    with pytest.raises(asyncio.CancelledError): await step
-    release.set()
-    assert await asyncio.to_thread(closed.wait, 2)
+    try:
+        await until(called.is_set)
+        step.cancel()
+        with pytest.raises(asyncio.CancelledError): await step
+    finally: release.set()
+    assert await asyncio.to_thread(closed.wait, PATIENCE)
 
 async def test_a_function_that_gives_itself_is_no_source():
     def endless(): return endless
@@ -365,7 +415,8 @@ async def test_a_function_that_gives_itself_is_no_source():
 
 async def test_comments_do_not_count_as_messages():
     stream = SSEStream(StreamConfig(**BARE))
-    assert len([f async for f in stream.stream([ServerSentEvent(comment='x'), ServerSentEvent('y', comment='z'), Frame(b': w\n\n'), 'data'])]) == 4
+    source = [ServerSentEvent(comment='x'), ServerSentEvent('y', comment='z'), Frame(b': w\n\n'), 'data']
+    assert len([f async for f in stream.stream(source)]) == 4
     assert stream._message_count == 2
 
 async def test_an_error_of_the_source_is_raised_after_its_items():
@@ -409,7 +460,8 @@ async def test_stop_is_immediate_and_idempotent():
     stream, closed, got = SSEStream(), [], []
     async for f in stream.stream(forever(closed=closed)):
         got.append(f)
-        if f.startswith('data'): stream.stop(); stream.stop()
+        if f.startswith('data'):
+            for _ in range(2): stream.stop()
     assert got == [': Connected\n\n', 'data: hello\n\n', CLOSE] and len(closed) == 1 and not stream._active
 
 async def test_stop_from_another_thread():
@@ -433,16 +485,19 @@ async def test_the_same_for_a_stopped_stream_without_words():
     assert [f async for f in stream.stream(forever)] == []
 
 @virtual
-async def test_the_timeout_is_the_whole_life_and_ends_with_a_comment(anyio_backend):
+async def test_the_timeout_is_the_whole_life_and_ends_with_a_comment():
     async def source():
-        while True: yield 'x'; await asyncio.sleep(1)
+        while True:
+            yield 'x'
+            await asyncio.sleep(1)
     got = await frames(source, timeout=2.5)
     assert got == [': Connected\n\n'] + ['data: x\n\n'] * 3 + [': Connection closed\n\n']
     assert asyncio.get_running_loop().time() == pytest.approx(2.5)
 
 @virtual
-async def test_the_timeout_ends_a_silent_stream_too(anyio_backend):
-    assert (await frames(forever, timeout=50, heartbeat_interval=20))[-3:] == [': heartbeat\n\n', ': heartbeat\n\n', ': Connection closed\n\n']
+async def test_the_timeout_ends_a_silent_stream_too():
+    got = await frames(forever, timeout=50, heartbeat_interval=20)
+    assert got[-3:] == [': heartbeat\n\n', ': heartbeat\n\n', ': Connection closed\n\n']
 
 async def test_two_streams_of_one_object_do_not_disturb_each_other():
     stream = SSEStream(StreamConfig(**BARE))
@@ -460,10 +515,12 @@ async def test_end_streams_ends_a_bare_stream_as_a_shutdown_does():
         if f.startswith('data'): end_streams()
     assert got[:2] == [': Connected\n\n', 'data: hello\n\n'] and got[2].startswith('retry: ') and len(got) == 3
 
+@virtual
 @pytest.mark.parametrize('how', ['exhausted', 'stop', 'timeout', 'shutdown'])
 async def test_without_closing_words_there_are_none_whatever_ends_it(how):
-    stream, got = SSEStream(StreamConfig(**BARE | dict(timeout=0.02 if how == 'timeout' else None))), []
-    async for f in stream.stream(['hello'] if how == 'exhausted' else forever):
+    async def once(): yield 'hello'
+    stream, got = SSEStream(StreamConfig(**BARE, timeout=1 if how == 'timeout' else None)), []
+    async for f in stream.stream(once if how == 'exhausted' else forever):
         got.append(f)
         if how == 'stop': stream.stop()
         if how == 'shutdown': end_streams()
@@ -474,9 +531,7 @@ async def test_a_source_that_swallows_its_cancellation_ends_all_the_same():
         while True:
             try: await asyncio.sleep(3600)
             except asyncio.CancelledError: yield 'still here'
-    stream = SSEStream()
-    async def stop(): stream.stop()
-    got = []
+    stream, got = SSEStream(), []
     async for f in stream.stream(stubborn):
         got.append(f)
         asyncio.get_running_loop().call_soon(stream.stop)
@@ -488,7 +543,8 @@ async def test_a_source_that_swallows_its_cancellation_ends_all_the_same():
 def test_defaults():
     c = StreamConfig()
     assert (c.heartbeat_interval, c.timeout, c.send_initial_message, c.initial_message) == (30.0, None, True, 'Connected')
-    assert (c.send_close_message, c.close_message, c.debug, c.close_event, c.retry, c.send_timeout) == (True, 'Connection closed', False, 'close', None, 30.0)
+    assert (c.send_close_message, c.close_message, c.close_event) == (True, 'Connection closed', 'close')
+    assert (c.debug, c.retry, c.send_timeout) == (False, None, 30.0)
     assert StreamConfig(5, 60, False, 'hi', False, 'bye', True).debug
     s = SSEStream()
     assert s.config == c and s.config is not SSEStream().config and s._active is False and s._message_count == 0
@@ -499,7 +555,13 @@ def test_impossible_seconds_are_refused(field, bad):
     with pytest.raises(ValueError, match=f'{field} must be a positive number of seconds') as e: StreamConfig(**{field: bad})
     assert repr(bad) in str(e.value)
 
-@pytest.mark.parametrize('bad', [dict(retry=-1), dict(retry='1'), dict(close_event=''), dict(close_event='a\nb'), dict(initial_message='a\ud800')])
+@pytest.mark.parametrize('bad', [
+    dict(retry=-1),
+    dict(retry='1'),
+    dict(close_event=''),
+    dict(close_event='a\nb'),
+    dict(initial_message='a\ud800'),
+])
 def test_impossible_words_are_refused(bad):
     with pytest.raises(ValueError): StreamConfig(**bad)
 
@@ -542,7 +604,7 @@ async def test_sse_takes_the_fields_of_a_config():
     @rt('/events')
     @sse(initial_message='hi', close_event='done', retry=5)
     async def events(): yield 'x'
-    s, events = await read(app, '/events')
+    s, _ = await read(app, '/events')
     assert s.raw == b': hi\nretry: 5\n\ndata: x\n\nevent: done\ndata: Connection closed\n\n'
 
 def test_sse_refuses_what_cannot_work():

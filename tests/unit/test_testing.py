@@ -6,6 +6,7 @@ from fasthtml.common import fast_app
 
 from fasthtml_sse import SSEResponse, ServerSentEvent
 from fasthtml_sse.testing import open_stream
+from tests.support.clock import turns, until, virtual
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +35,7 @@ async def test_the_app_sees_a_request_as_from_a_server():
     assert dict(seen['headers'])[b'last-event-id'] == b'7' and dict(seen['headers'])[b'cookie'] == b'a=b'
     assert seen['body'] == {'type': 'http.request', 'body': b'', 'more_body': False}
 
+@virtual
 async def test_what_does_not_come_in_time_is_a_timeout():
     async def app(scope, receive, send):
         await answer(send)
@@ -41,6 +43,7 @@ async def test_what_does_not_come_in_time_is_a_timeout():
     async with open_stream(app, '/') as s:
         with pytest.raises(TimeoutError): await s.next(timeout=0.01)
 
+@virtual
 async def test_leaving_drops_the_connection_and_waits_for_the_app():
     closed = []
     async def app(scope, receive, send):
@@ -51,6 +54,7 @@ async def test_leaving_drops_the_connection_and_waits_for_the_app():
     async with open_stream(app, '/') as s: await s.next()
     assert closed == [1]
 
+@virtual
 async def test_an_app_that_never_answers_is_a_timeout():
     async def app(scope, receive, send): await asyncio.Event().wait()
     with pytest.raises(TimeoutError):
@@ -61,6 +65,7 @@ async def test_an_app_that_ends_without_an_answer_is_an_error():
     with pytest.raises(RuntimeError, match='without an answer to /x'):
         async with open_stream(app, '/x'): pass
 
+@virtual
 async def test_an_app_that_ignores_even_its_cancellation_does_not_hang_the_test():
     release = asyncio.Event()
     async def app(scope, receive, send):
@@ -74,16 +79,21 @@ async def test_an_app_that_ignores_even_its_cancellation_does_not_hang_the_test(
 
 async def test_a_query_may_hold_any_text():
     seen = {}
-    async def app(scope, receive, send): seen.update(scope); await answer(send)
+    async def app(scope, receive, send):
+        seen.update(scope)
+        await answer(send)
     async with open_stream(app, '/?q=é ü&r=1%26'): pass
     assert seen['query_string'] == b'q=%C3%A9%20%C3%BC&r=1%26'
 
-async def test_an_app_that_ignores_its_its_client_leaving_is_a_timeout_and_cancelled():
+@virtual
+async def test_an_app_that_ignores_its_client_leaving_is_a_timeout_and_cancelled():
     cancelled = []
     async def app(scope, receive, send):
         await answer(send)
         try: await asyncio.Event().wait()
-        except asyncio.CancelledError: cancelled.append(1); raise
+        except asyncio.CancelledError:
+            cancelled.append(1)
+            raise
     with pytest.raises(TimeoutError, match='/x still ran 0.02 s after its client had gone'):
         async with open_stream(app, '/x', timeout=0.02): pass
     assert cancelled == [1]
@@ -113,7 +123,7 @@ async def test_an_exception_of_the_test_is_not_hidden_by_one_of_the_app():
         raise LookupError('app')
     with pytest.raises(ZeroDivisionError) as e:
         async with open_stream(app, '/') as s:
-            while not s._over: await asyncio.sleep(0)
+            await until(lambda: s._over)
             1 / 0
     assert "LookupError('app')" in e.value.__notes__[0]
 
@@ -127,9 +137,9 @@ async def test_pause_makes_the_app_wait():
             await asyncio.sleep(0)
     async with open_stream(app, '/') as s:
         s.pause()
-        for _ in range(5): await asyncio.sleep(0)
+        await turns(5)
         before = len(sent)
-        for _ in range(5): await asyncio.sleep(0)
+        await turns(5)
         assert len(sent) == before < 50
         s.resume()
         assert len([e async for e in s]) == 50
@@ -149,7 +159,9 @@ async def test_what_is_no_stream_shows_its_status():
 
 async def test_many_streams_at_once():
     async def source():
-        for n in range(3): yield n; await asyncio.sleep(0)
+        for n in range(3):
+            yield n
+            await asyncio.sleep(0)
     app, rt = fast_app()
     @rt('/s')
     def s(): return SSEResponse(source)
@@ -163,7 +175,7 @@ async def test_the_last_id_is_that_of_the_events_that_were_read():
         for id in 'ab': yield ServerSentEvent(id, id=id)
         yield ServerSentEvent(id='c')
     async with open_stream(SSEResponse(source), '/') as s:
-        while not s.raw: await asyncio.sleep(0)
+        await until(lambda: s.raw)
         seen = [s.last_event_id]
         seen += [s.last_event_id async for _ in s]
     assert seen == ['7', 'a', 'c']  # an id without data counts as soon as what came before it is read
