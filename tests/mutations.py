@@ -27,7 +27,7 @@ class Mutation(NamedTuple):
     by: str  # the test that guards it, below `tests`
 
 
-# By where they are. A test's own name is given where its file takes long; `no test yet` is said of what no test has noticed so far
+# By where they are. A test is named where its file takes long
 LOG = [
     Mutation('a batch holds more than its limit', 'broadcast/log.py',
         'if entries and size > LIMIT:', 'if entries and size > 100 * LIMIT:', 'unit/test_channel.py'),
@@ -77,27 +77,27 @@ LOG = [
     Mutation('a loop that was closed disturbs publishers', 'broadcast/log.py',
         'except RuntimeError:  # its loop is closed', 'except ZeroDivisionError:',
         'unit/test_log.py::test_a_loop_that_was_closed_with_readers_in_it_disturbs_no_publisher'),
-    Mutation('batches are kept for others without a bound', 'broadcast/log.py',  # no test yet
+    Mutation('batches are kept for others without a bound', 'broadcast/log.py',
         'if len(self._batches) < SHARED:', 'if True:', 'unit/test_log.py'),
 ]
 
 STORE = [
-    Mutation('who gives up a read cancels it for the others', 'broadcast/store.py',  # no test yet
-        'future.set_running_or_notify_cancel()  # who', 'pass  # who', 'unit/test_log.py'),
-    Mutation('who gives up waiting for the end cancels it for the others', 'broadcast/store.py',  # no test yet
-        'self._started.set_running_or_notify_cancel()  # who', 'pass  # who', 'unit/test_log.py'),
-    Mutation('an append that was given up breaks those beside it', 'broadcast/store.py',  # no test yet
+    Mutation('who gives up a read cancels it for the others', 'broadcast/store.py',
+        'future.set_running_or_notify_cancel()  # who', 'pass  # who', 'unit/test_store.py'),
+    Mutation('who gives up waiting for the end cancels it for the others', 'broadcast/store.py',
+        'self._started.set_running_or_notify_cancel()  # who', 'pass  # who', 'unit/test_store.py'),
+    Mutation('an append that was given up breaks those beside it', 'broadcast/store.py',
         'for future, event in all_waiting if future.set_running_or_notify_cancel()]', 'for future, event in all_waiting]',
-        'unit/test_log.py'),
-    Mutation('a read that fails is not tried again', 'broadcast/store.py',  # no test yet
-        'if self._closed.is_set(): raise', 'raise', 'unit/test_log.py'),
+        'unit/test_store.py'),
+    Mutation('a read that fails is not tried again', 'broadcast/store.py',
+        'if self._closed.is_set(): raise', 'raise', 'unit/test_store.py'),
     Mutation('an id that was given out just now is beyond the end', 'broadcast/store.py',
         'with self._lock: self._seen = max(self._seen, position)', 'pass',
         'unit/test_log.py::test_without_an_id_reading_begins_with_what_is_published_then'),
-    Mutation('the end goes back to an earlier id', 'broadcast/store.py',  # no test yet
-        'with self._lock: self._seen = max(self._seen, position)', 'with self._lock: self._seen = position', 'unit/test_log.py'),
-    Mutation('readers that stand at one place read it once each', 'broadcast/store.py',  # no test yet
-        'if key in self._running: return self._running[key]', 'pass', 'unit/test_log.py'),
+    Mutation('the end goes back to an earlier id', 'broadcast/store.py',
+        'with self._lock: self._seen = max(self._seen, position)', 'with self._lock: self._seen = position', 'unit/test_store.py'),
+    Mutation('readers that stand at one place read it once each', 'broadcast/store.py',
+        'if key in self._running: return self._running[key]', 'pass', 'unit/test_store.py'),
     Mutation('each reader has a follower', 'broadcast/store.py',
         'if self._follower or self._closed.is_set(): return', 'if self._closed.is_set(): return',
         'process/test_redis.py::test_one_connection_follows_for_all_readers'),
@@ -107,14 +107,14 @@ STORE = [
     Mutation('an error of publishers stays though the log works again', 'broadcast/store.py',
         'for health in (self._health, self._reads.health, self._appends.health): health.note(None)', 'self._health.note(None)',
         'process/test_redis.py::test_the_error_goes_with_its_cause_though_nobody_publishes'),
-    Mutation('who waits for the end waits on when the log is closed', 'broadcast/store.py',  # no test yet
-        "if not self._started.done(): self._started.set_exception(LogError('the log is closed'))", 'pass', 'unit/test_log.py'),
-    Mutation('a closed log takes what nobody will read', 'broadcast/store.py',  # no test yet
-        "if self.closed: raise LogError('the log is closed')", 'pass', 'unit/test_log.py'),
-    Mutation('the logger is told of each attempt at a store', 'broadcast/store.py',  # no test yet
-        'if self.what and error and not self.error:', 'if self.what and error:', 'unit/test_log.py'),
-    Mutation('a store that fails is tried again without a pause', 'broadcast/store.py',  # no test yet
-        'self._closed.wait(RETRY)', 'pass', 'unit/test_log.py'),
+    Mutation('who waits for the end waits on when the log is closed', 'broadcast/store.py',
+        "if not self._started.done(): self._started.set_exception(LogError('the log is closed'))", 'pass', 'unit/test_store.py'),
+    Mutation('a closed log takes what nobody will read', 'broadcast/store.py',
+        "if self.closed: raise LogError('the log is closed')", 'pass', 'unit/test_store.py'),
+    Mutation('the logger is told of each attempt at a store', 'broadcast/store.py',
+        'if self.what and error and not self.error:', 'if self.what and error:', 'unit/test_store.py'),
+    Mutation('a store that fails is tried again without a pause', 'broadcast/store.py',
+        'self._closed.wait(RETRY)', 'pass', 'unit/test_store.py'),
 ]
 
 SQLITE = [
@@ -144,7 +144,7 @@ SQLITE = [
 ]
 
 REDIS = [
-    Mutation('an append whose answer was lost is repeated', 'broadcast/redis.py',  # no test yet
+    Mutation('an append whose answer was lost is repeated', 'broadcast/redis.py',
         'retry=Retry(NoBackoff(), 0)', 'retry=Retry(NoBackoff(), 1)',
         'process/test_redis.py::test_a_redis_that_hangs_is_an_error_in_time_and_an_append_is_never_repeated'),
     Mutation('a Redis that hangs is waited for', 'broadcast/redis.py',
@@ -175,7 +175,7 @@ CHANNEL = [
     Mutation('a topic that a log cannot carry is taken', 'broadcast/channel.py',
         "if '\\0' in topic or not topic.isascii()", 'if not topic.isascii()',
         'unit/test_log.py::test_a_topic_that_a_log_cannot_carry_is_refused_and_never_lost'),
-    Mutation('a heartbeat passes an event that was not sent', 'broadcast/channel.py',  # no test yet
+    Mutation('a heartbeat passes an event that was not sent', 'broadcast/channel.py',
         'if batch is None or batch.entries: return HEARTBEAT', 'if batch is None: return HEARTBEAT', 'unit/test_channel.py'),
     Mutation('a gap is not told again after a cut', 'broadcast/channel.py',
         'position_frame(self._log.id(self._log.end) + UNTOLD)', 'position_frame(self._log.id(self._log.end))', 'unit/test_channel.py'),
@@ -197,18 +197,18 @@ CHANNEL = [
         'if batch and not batch.entries and not self.ended: await', 'if not self.ended: await', 'unit/test_channel.py'),
     Mutation('two may wait for one subscription', 'broadcast/channel.py',
         'if self._waiting: raise RuntimeError', 'if False: raise RuntimeError', 'unit/test_channel.py'),
-    Mutation('a loop that is closed keeps a channel from closing', 'broadcast/channel.py',  # no test yet
+    Mutation('a loop that is closed keeps a channel from closing', 'broadcast/channel.py',
         '            try: self._loop.call_soon_threadsafe(self.end)\n            except RuntimeError: pass  # the loop is closed',
         '            self._loop.call_soon_threadsafe(self.end)', 'unit/test_channel.py'),
     Mutation('a response of a closed channel stays open', 'broadcast/channel.py',
         'if self._closed: reader.stop()', 'pass', 'unit/test_channel.py'),
     Mutation('a closed channel publishes', 'broadcast/channel.py',
         "if self._closed: raise LogError('the channel is closed')", 'pass', 'unit/test_channel.py'),
-    Mutation('readers cannot come while they are counted', 'broadcast/channel.py',  # no test yet
+    Mutation('readers cannot come while they are counted', 'broadcast/channel.py',
         'with self._lock: return [reader', 'return [reader', 'unit/test_channel.py'),
     Mutation('what a client sent writes JSON of its own', 'broadcast/channel.py',
         "json.dumps({'after': after})", '\'{"after": "%s"}\' % after', 'unit/test_channel.py'),
-    Mutation('a snapshot does not see the context of its request', 'broadcast/channel.py',  # no test yet
+    Mutation('a snapshot does not see the context of its request', 'broadcast/channel.py',
         'self._loop.create_task(work, context=self._context)', 'self._loop.create_task(work)', 'unit/test_channel.py'),
     Mutation('a channel warns of several workers again and again', 'broadcast/channel.py',
         '        self._checked = True\n', '', 'unit/test_channel.py'),
@@ -226,7 +226,7 @@ EVENT = [
     Mutation('what JSON cannot say is written all the same', 'core/event.py', 'allow_nan=False', 'allow_nan=True', 'unit/test_event.py'),
     Mutation('digits of any script are a retry', 'core/event.py',
         'value.isascii() and value.isdigit()', 'value.isdigit()', 'unit/test_event.py'),
-    Mutation('a line that is cut between CR and LF ends twice', 'core/event.py',  # no test yet
+    Mutation('a line that is cut between CR and LF ends twice', 'core/event.py',
         'if self._after_cr and text:', 'if False:', 'unit/test_event.py'),
     Mutation('the id of an unfinished block counts', 'core/event.py',
         'self._id = value\n', 'self._id = self.last_event_id = value\n', 'unit/test_event.py'),
@@ -261,7 +261,7 @@ SOURCE = [
         'except (StopIteration, StopAsyncIteration) as e:', 'except ZeroDivisionError as e:', 'unit/test_streaming.py'),
     Mutation('a coroutine that is never started complains', 'core/source.py',
         'if inspect.iscoroutine(source): source.close()', 'pass', 'unit/test_streaming.py'),
-    Mutation('a thread complains that the loop is closed', 'core/source.py',  # no test yet
+    Mutation('a thread complains that the loop is closed', 'core/source.py',
         'except RuntimeError: pass  # the loop is closed, nobody', 'except ZeroDivisionError: pass  # nobody', 'unit/test_streaming.py'),
     Mutation('the thread of a source is left behind', 'core/source.py', '        self._worker.stop()\n', '', 'unit/test_streaming.py'),
 ]
@@ -282,7 +282,7 @@ HUB = [
     Mutation('a signal counts for ever', 'core/hub.py', 'monotonic() < Signals.last + NOTICE', 'Signals.last > 0', 'unit/test_hub.py'),
     Mutation('a stream that opens soon after the signal lives', 'core/hub.py',
         'if (self.servers or self.stopping) and', 'if self.servers and', 'unit/test_hub.py'),
-    Mutation('end_streams ends what opens later', 'core/hub.py',  # no test yet
+    Mutation('end_streams ends what opens later', 'core/hub.py',
         'call_soon_threadsafe(_end, list(hub.open))', 'call_soon_threadsafe(_end, hub.open)', 'unit/test_response.py'),
     Mutation('a hub that is empty keeps its timer', 'core/hub.py', '        self.heartbeats.stop()\n', '', 'unit/test_response.py'),
     Mutation('all come back at once', 'core/hub.py',
@@ -318,7 +318,7 @@ RESPONSE = [
     Mutation('HEAD starts the source', 'core/response.py', "if scope['method'] == 'HEAD':", 'if False:', 'unit/test_response.py'),
     Mutation('proxies may hold a stream back', 'core/response.py', ", 'x-accel-buffering': 'no'", '', 'unit/test_response.py'),
     Mutation('an interval may be infinite', 'core/response.py', 'not isfinite(value) or ', '', 'unit/test_response.py'),
-    Mutation('a client that never reads stays connected', 'core/response.py',  # no test yet
+    Mutation('a client that never reads stays connected', 'core/response.py',
         'if isinstance(error, TimeoutError): self._abort()', 'pass', 'unit/test_response.py'),
     Mutation('a client that never reads holds the exit', 'core/response.py',
         'self._drain = self._drain or self._loop.call_later(', '(lambda *later: None)(',

@@ -1,5 +1,6 @@
 "A channel in process: what its responses say and when, what its subscriptions hold, and how both end."
 import asyncio, functools, gc, inspect, json, sys, threading, weakref
+from contextvars import ContextVar
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ import fasthtml_sse.broadcast.channel as module
 from fasthtml_sse import Channel, ChannelStats, Entry, EventParser, Frame, Gap, LogError, MemoryLog
 from fasthtml_sse import SSEResponse, ServerSentEvent, end_streams, swap
 from fasthtml_sse.broadcast.log import logs
-from fasthtml_sse.core.source import LIMIT
+from fasthtml_sse.core.source import HEARTBEAT, LIMIT
 from fasthtml_sse.testing import open_stream
 from tests.support.asgi import Client, app_of
 from tests.support.clock import PATIENCE, turns, until, virtual
@@ -134,6 +135,14 @@ async def test_a_heartbeat_never_passes_an_event_that_was_not_sent():
         await asyncio.sleep(1.5)
         events = EventParser().feed(client.body)
         assert [(e.id, e.data) for e in events] == list(zip(ids, 'abc')) and client.sent[-1] == f'id: {ids[-1]}\n\n'.encode()
+
+async def test_a_heartbeat_does_not_pass_what_was_published_just_before_it():
+    channel = Channel()
+    async with Client.asking(channel.response()) as client:
+        feed, = channel._readers
+        channel.publish_sync('x')
+        assert feed.heartbeat() == HEARTBEAT
+        await client.got(b'data: x\n\n')
 
 @virtual
 async def test_who_has_still_to_be_told_gets_heartbeats_without_an_id():
@@ -364,6 +373,18 @@ async def test_a_snapshot_that_is_overtaken_while_it_is_made_is_made_again():
     async with Client.asking(channel.response(snapshot=snapshot)) as client:
         await client.got(b'data: snapshot 2\n\n')
         assert id_in(client.body) == await channel.tail() and len(made) == 2
+
+async def test_every_snapshot_sees_the_context_of_its_request():
+    user, channel, seen = ContextVar('user', default='nobody'), Channel(MemoryLog(1)), []
+    async def snapshot():
+        seen.append(user.get())
+        return f'snapshot {len(seen)}'
+    user.set('ann')
+    async with Client.asking(channel.response(snapshot=snapshot)) as client:
+        await client.got(b'data: snapshot 1\n\n')
+        for text in 'ab': channel.publish_sync(text)  # in one go: the first is gone when the reader looks
+        await client.got(b'data: snapshot 2\n\n')
+    assert seen == ['ann', 'ann']
 
 def raising(error):
     def snapshot(): raise error
@@ -685,6 +706,16 @@ async def test_readers_may_come_from_several_threads_while_they_are_counted(hast
         for thread in threads: thread.join()
 
 
+async def test_counting_waits_for_a_reader_that_comes():
+    channel = Channel()
+    counting = threading.Thread(target=channel.stats)
+    with channel._lock:
+        counting.start()
+        counting.join(0.05)
+        assert counting.is_alive()
+    counting.join(PATIENCE)
+    assert not counting.is_alive()
+
 # What is asked of it
 
 async def test_a_head_request_is_answered_without_a_reader():
@@ -940,6 +971,21 @@ def test_a_loop_that_is_closed_leaves_nothing_behind():
     loop.close()
     channel.publish_sync('x', topic='red')
     assert not channel.log._audiences and not channel.log._history._topics['red'].readers
+    waiting._log_destroy_pending = False
+    waiting.get_coro().close()
+
+def test_a_channel_closes_though_the_loop_of_a_reader_is_closed():
+    channel, loop = Channel(), asyncio.new_event_loop()
+    feed, subscription = channel._reader(module.Feed(channel.log, None, None, None)), channel.subscribe()
+    async def left():
+        feed.on_ready(lambda in_task: None)
+        waiting = asyncio.ensure_future(anext(subscription))
+        while not subscription._waiting: await asyncio.sleep(0)
+        return waiting
+    waiting = loop.run_until_complete(left())
+    loop.close()
+    asyncio.run(channel.aclose())
+    assert subscription.ended
     waiting._log_destroy_pending = False
     waiting.get_coro().close()
 

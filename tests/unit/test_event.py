@@ -82,6 +82,11 @@ def test_a_carriage_return_ends_its_line_at_once():
     assert [e.data for e in parser.feed(b'\ndata: 2\n\n')] == ['2']
 
 
+@pytest.mark.parametrize('cut', range(20))
+def test_a_line_end_may_be_cut_anywhere(cut):
+    raw, parser = b'data: a\r\ndata: b\r\n\r\n', EventParser()
+    assert [e.data for part in (raw[:cut], raw[cut:]) for e in parser.feed(part)] == ['a\nb']
+
 @given(st.lists(st.sampled_from([r for r, _ in WHATWG.values()])), st.data())
 def test_any_chunking_parses_the_same(streams, data):
     raw = b''.join(streams)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from fasthtml_sse import Channel, Entry, EventParser, Gap, LogError, MemoryLog
-from fasthtml_sse.broadcast.log import IN_ALL
+from fasthtml_sse.broadcast.log import IN_ALL, SHARED
 from fasthtml_sse.core.source import HEARTBEAT, LIMIT, TURN
 from fasthtml_sse.testing import open_stream
 from tests.support.asgi import Client
@@ -644,6 +644,12 @@ async def test_a_loop_that_was_closed_with_readers_in_it_disturbs_no_publisher()
     for n in range(3): log.append('a', b'data: x\n\n')
     async with asyncio.timeout(PATIENCE): assert isinstance(await anext(Channel(log).subscribe(after=log.id(2))), Entry)
     assert not any(audience.readers for audience in log._audiences.values())
+
+def test_batches_for_others_are_bounded():
+    log = MemoryLog()
+    for n in range(2 * SHARED): log.append('', b'data: x\n\n')
+    for n in range(2 * SHARED): log.read(None, n)
+    assert len(log._batches) == SHARED
 
 async def test_what_is_gone_leaves_nothing_behind():
     log = MemoryLog(2)

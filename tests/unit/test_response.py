@@ -198,6 +198,23 @@ async def test_a_blocked_socket_gets_no_heartbeat_and_is_dropped_in_time():
     assert closed == [pytest.approx(10, abs=0.1)] and HEARTBEAT not in client.sent
 
 
+class Transport:
+    aborted = False
+    def abort(self): self.aborted = True
+
+@virtual
+async def test_a_client_that_takes_nothing_loses_its_connection():
+    async def source():
+        yield 'x'
+        await asyncio.sleep(1)
+        yield 'y'
+        await asyncio.sleep(1000)
+    async with Client.asking(SSEResponse(source, send_timeout=5)) as client:
+        client.transport = Transport()  # where uvicorn shows it
+        client.free.clear()
+        await client.over()
+        assert client.transport.aborted and asyncio.get_running_loop().time() == pytest.approx(6, abs=0.1)
+
 # Clients that leave, and the end
 
 async def test_a_silent_source_is_closed_when_its_client_leaves():
@@ -478,6 +495,20 @@ async def test_end_streams_spares_what_opens_later():
             assert [e async for e in early] == []
             with pytest.raises(TimeoutError): await late.next(timeout=0.05)
     assert early.raw.startswith(b'data: x\n\nretry: ') and late.raw == b'data: x\n\n'
+
+class Open:
+    "A stream that notes how it is ended."
+    def __init__(self): self.words = []
+    def end(self, words): self.words.append(words)
+
+async def test_end_streams_spares_what_opens_before_the_loop_has_heard_of_it():
+    hub, early, late = Hub.here(), Open(), Open()
+    hub.add(early)
+    end_streams()
+    hub.add(late)
+    await turns()
+    for stream in (early, late): hub.discard(stream)
+    assert len(early.words) == 1 and not late.words
 
 async def test_end_streams_works_from_any_thread_and_for_every_loop():
     app, opened, raw = app_of(lambda: SSEResponse(one_and_silence)), threading.Event(), []

@@ -409,6 +409,25 @@ async def test_what_a_slow_function_makes_for_nobody_is_closed():
     finally: release.set()
     assert await asyncio.to_thread(closed.wait, PATIENCE)
 
+def test_a_thread_that_outlives_its_loop_says_nothing():
+    release, threads = threading.Event(), []
+    def source():
+        yield 'x'
+        threads.append(threading.current_thread())
+        release.wait(PATIENCE)
+        yield 'y'
+    async def read_one():
+        frames = SSEStream().stream(source)
+        while 'data: x' not in await anext(frames): pass
+        step = asyncio.ensure_future(anext(frames))
+        await until(lambda: threads)
+        step.cancel()
+        await asyncio.wait({step})
+    asyncio.run(read_one())
+    release.set()
+    threads[0].join(PATIENCE)
+    assert not threads[0].is_alive()
+
 async def test_a_function_that_gives_itself_is_no_source():
     def endless(): return endless
     with pytest.raises(TypeError, match='gives functions without end'): await frames(endless)
