@@ -143,6 +143,18 @@ def test_all_may_open_a_new_file_at_once(tmp_path, monkeypatch, seed):
     for store in stores: store.close()
 
 
+def test_tables_that_another_process_makes_meanwhile_are_its_own(tmp_path, monkeypatch):
+    one, other = (sqlite.SQLiteStore(tmp_path/'events.db', 1000, None) for _ in range(2))
+    begin, event = sqlite.transaction, ('', b'data: x\n\n')
+    def begin_late(db, kind):
+        monkeypatch.setattr(sqlite, 'transaction', begin)
+        assert other.append([event]) == [1]
+        return begin(db, kind)
+    monkeypatch.setattr(sqlite, 'transaction', begin_late)
+    assert one.append([event]) == [2] and one.id(1) == other.id(1)
+    for store in (one, other): store.close()
+
+
 @pytest.mark.parametrize('begin', ['begin', 'begin immediate', 'begin exclusive'])
 async def test_a_database_that_somebody_uses_is_waited_for(tmp_path, begin):
     with closing(sqlite3.connect(tmp_path/'app.db', isolation_level=None)) as db:

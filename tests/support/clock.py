@@ -15,7 +15,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self):
         self._passes += 1
-        if self._passes > 10_000: raise RuntimeError(f'the loop is busy for ever at {self._now}')
+        if self._passes > 10_000:
+            self._passes = 0  # what is left has to be cancelled
+            raise RuntimeError(f'the loop is busy for ever at {self._now}')
         due = min((timer._when for timer in self._scheduled if not timer.cancelled()), default=None)
         if not self._ready and due is None: raise RuntimeError(f'nothing is due: the loop would wait for ever at {self._now}')
         if not self._ready and due > self._now: self._now, self._passes = due, 0

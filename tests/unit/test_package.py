@@ -1,5 +1,6 @@
 "The house: names, layers, metadata."
 import ast, configparser, pkgutil, tomllib
+from pathlib import Path
 
 import fasthtml.common
 import pytest
@@ -27,7 +28,7 @@ LAYERS = [
 
 def imports(module):
     "The modules of the package that `module` imports."
-    path = ROOT/'fasthtml_sse'/(module.replace('.', '/') + '.py')
+    path = Path(fasthtml_sse.__file__).parent/(module.replace('.', '/') + '.py')
     package = ['fasthtml_sse', *module.split('.')[:-1]]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
