@@ -3,8 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 
-# Two tests run at a time; what measures time is kept together, in one of the two
-PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 10
+# So many tests run at a time; what measures time is kept together (tests/conftest.py)
+WORKERS := 2
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 10
 DEVELOPING := $(VENV)/.developing tests/node_modules/.package-lock.json
 
 .PHONY: help demo quick test test-all test-rest test-suite checks coverage mutations sync docs bench clean
@@ -16,7 +17,7 @@ help:  ## show this list
 demo: $(VENV)/.installed  ## serve the examples on a free local port
 	@$(BIN)/python -m examples
 
-quick: $(VENV)/.developing  ## run the tests that need no browser and no server, with coverage, in half a minute
+quick: $(VENV)/.developing  ## run the tests that need no browser and no web server, with coverage, in half a minute
 	@$(PYTEST) tests/unit --cov --cov-report term
 
 test: $(DEVELOPING)  ## run every check and the tests, in four minutes
@@ -27,8 +28,9 @@ test-all: test test-rest  ## the same, then every size, every htmx, and coverage
 test-suite: $(DEVELOPING)
 	@$(PYTEST) -m 'not full'
 
-test-rest: $(DEVELOPING) coverage
+test-rest: $(DEVELOPING)
 	@$(PYTEST) -m full
+	@$(MAKE) --no-print-directory coverage
 
 checks: $(VENV)/.developing  ## check style, notebooks, README, site and wheel
 	@$(BIN)/ruff check --quiet

@@ -1,10 +1,8 @@
 "What all tests share: limits of time, no task left behind, who runs beside whom, and no skipped test in CI."
 import asyncio, functools, inspect, os, re
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadScopeScheduling
 
 import fasthtml_sse.core.source as source
 from fasthtml_sse.core.hub import Hub
@@ -46,23 +44,25 @@ def check_what_is_left(item):
     if not inspect.iscoroutinefunction(test) or hasattr(test, 'is_checked'): return
     marker = item.get_closest_marker('timeout')
     limit = marker.args[0] if marker else float(item.config.getini('timeout'))
-    setattr(holder, name, leaving_no_task(test, limit - GRACE))
+    setattr(holder, name, leaving_no_task(test, max(1, limit - GRACE)))
 
 
-def folder_of(item): return item.path.relative_to(Path(__file__).parent).parts[0]
+def folder_of(nodeid): return nodeid.split('/')[1]
 
 
-class ByGroup(LoadScopeScheduling):
+def group_of(nodeid):
     "Tests of one group run one after another in one process: what measures time, and else a file, or its part for one browser's page."
-    def _split_scope(self, nodeid):
-        path, _, test = nodeid.partition('::')
-        if path.startswith('tests/process'): return 'process'
-        page = PAGE.search(test)
-        return f'{path} {page[1]}' if page else path
+    path, _, test = nodeid.partition('::')
+    page = PAGE.search(test)
+    return 'process' if folder_of(nodeid) == 'process' else f'{path} {page[1]}' if page else path
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log): return ByGroup(config, log)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling  # where there is none, tests run in one process
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid): return group_of(nodeid)
+    return ByGroup(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items):
     for item in items: check_what_is_left(item)
     yield
     # Playwright keeps a loop running in its thread, which no async test elsewhere would survive: so the browser's come last
-    items.sort(key=lambda item: FOLDERS.index(folder_of(item)))
+    items.sort(key=lambda item: FOLDERS.index(folder_of(item.nodeid)))
 
 
 def pytest_terminal_summary(terminalreporter):

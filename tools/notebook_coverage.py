@@ -26,8 +26,8 @@ def shell_in(module, path):
     return shell
 
 def cover(path, name):
-    "Run the lessons of a notebook; the percentage of its module that was run"
-    coverage = Coverage(data_file=None, config_file=False, branch=True, source_pkgs=[name])
+    "Run the lessons of a notebook; how many of the lines and branches of its module were run, in percent"
+    coverage = Coverage(data_file=None, config_file=get_config().config_path/'pyproject.toml', source_pkgs=[name])
     coverage.start()
     module = import_module(name)
     shell, nb = shell_in(module, path), read_nb(path)
@@ -36,7 +36,7 @@ def cover(path, name):
             if is_lesson(cell, get_config().tst_flags.split()): shell.run(cell.source)
             if shell.exc: raise shell.exc
     coverage.stop()
-    return coverage.report(include=module.__file__, file=io.StringIO())
+    return coverage.report(include=module.__file__, file=io.StringIO(), skip_covered=False)
 
 def cover_apart(path, name):
     "The same in a process of its own"

@@ -6,4 +6,4 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = 'fasthtml_sse'
 NOT_SOURCE = shutil.ignore_patterns('.*', '__pycache__', 'node_modules', '_proc', '_docs', 'build', 'dist', '*.egg-info')
 
-def copy_into(folder): return Path(shutil.copytree(ROOT, Path(folder)/ROOT.name, ignore=NOT_SOURCE))
+def copy_into(folder: str | Path) -> Path: return Path(shutil.copytree(ROOT, Path(folder)/ROOT.name, ignore=NOT_SOURCE))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.clock import PATIENCE
 from tests.support.redis import redis
 from tests.support.serving import Reader, fetch, over_socket, serving
 
@@ -29,7 +30,7 @@ SIZES = [
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize('size', SIZES)]
 
 
-class Client(Reader):
+class TopicReader(Reader):
     "Reads some topics."
     def __init__(self, port, topics, last_id):
         super().__init__(over_socket(port, f"/events?topics={'+'.join(topics)}"), last_id)
@@ -77,8 +78,8 @@ class Publishing:
 async def exercise(server, size, workers=2, disturb=None):
     "Publish to clients that come and go while `disturb` runs, and check what each of them has."
     start = json.loads(await fetch(server.port, '/tail'))['id']
-    clients = [Client(server.port, random.sample(TOPICS, random.randint(1, 3)), start) for _ in range(size.clients)]
-    witness, publishing = Client(server.port, TOPICS, start), Publishing(server.port, size.events, workers)
+    clients = [TopicReader(server.port, random.sample(TOPICS, random.randint(1, 3)), start) for _ in range(size.clients)]
+    witness, publishing = TopicReader(server.port, TOPICS, start), Publishing(server.port, size.events, workers)
     tasks = [asyncio.create_task(run) for run in (*(client.read_with_drops(size) for client in clients), witness.run(pause=0.02))]
     try:
         await asyncio.gather(publishing.run(), *([disturb(publishing)] if disturb else []))
@@ -141,6 +142,9 @@ async def test_nothing_is_lost_when_redis_restarts(tmp_path, size):
             assert not await publishing.publish('a-lost')
             while not await error_of(publishing.port): await asyncio.sleep(0.01)
             await asyncio.to_thread(database.start)
+            again = len(publishing.ids)
+            async with asyncio.timeout(PATIENCE):
+                while len(publishing.ids) == again: await asyncio.sleep(0.01)
         async with serving(tmp_path, *APP, LOG=f'redis {database.url}') as server:
             await exercise(server, size, disturb=restart)
             while await error_of(server.port): await asyncio.sleep(0.05)

@@ -43,6 +43,7 @@ def redis(folder, *options):
 @functools.cache
 def shared():
     "A server for all tests of this process that need nothing but names of their own."
+    need_redis()
     folder = tempfile.TemporaryDirectory()
     server = Redis(folder.name, '--appendonly', 'no')
     server.start()

@@ -844,7 +844,7 @@ async def catch_up(browser, interval, patience):
     await asyncio.sleep(0.001)
     browser.receive()
 
-some = dict(deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+some = dict(database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 @virtual
 @settings(max_examples=200, **some)

@@ -163,7 +163,7 @@ async def test_a_sync_source_lives_in_one_thread_of_its_own():
 
 @virtual
 @given(st.floats(0.001, 10), st.lists(st.floats(0, 10), max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 async def test_any_heartbeat_and_any_pauses_give_the_same_items(interval, pauses):
     async def source():
         for n, pause in enumerate(pauses):
