@@ -41,8 +41,8 @@ checks: $(VENV)/.developing  ## check style, notebooks, README, site and wheel
 	@$(BIN)/python tools/check_wheel.py
 
 coverage: $(VENV)/.developing  ## say what the tests run of the package, and each notebook of its module
-	@$(PYTEST) tests/unit tests/process -m 'not full' --cov --cov-report term --cov-fail-under 97
-	@$(BIN)/python tools/notebook_coverage.py
+	@$(PYTEST) tests/unit tests/process -m 'not full' --cov --cov-report=
+	@$(BIN)/python tools/covered.py
 
 mutations: $(DEVELOPING)  ## take out one safeguard after the other: a test has to notice
 	@$(BIN)/python -m tests.mutations

@@ -210,6 +210,21 @@ async def test_a_locked_file_is_the_publishers_error_and_stalls_no_loop(tmp_path
     assert (await anext(subscription)).frame.endswith(b'data: after\n\n') and channel.stats().error is None
     await channel.aclose()
 
+async def test_a_file_that_somebody_keeps_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, 'WAIT', 0.1)
+    with closing(sqlite3.connect(tmp_path/'app.db', isolation_level=None)) as db:
+        db.execute('create table notes (text)')
+        db.execute('begin exclusive')
+        channel = Channel(SQLiteLog(tmp_path/'app.db'))
+        with pytest.raises(LogError, match='app.db: database is locked'): await channel.publish('x')
+        await channel.aclose()
+
+async def test_a_file_that_cannot_be_opened_is_named(tmp_path):
+    channel = Channel(SQLiteLog(tmp_path/'events.db'))
+    (tmp_path/'events.db').mkdir()
+    with pytest.raises(LogError, match='events.db: unable to open database file'): await channel.publish('x')
+    await channel.aclose()
+
 async def test_a_file_that_breaks_is_named_and_readers_keep_what_they_have(tmp_path):
     path = tmp_path/'events.db'
     channel = Channel(SQLiteLog(path))

@@ -510,6 +510,13 @@ async def test_at_a_shutdown_clients_get_what_is_pending_and_are_told_to_come_ba
         assert each.sent[-1] == b'' and frame(ids[-1], 'b') + b'retry: ' in each.body
 
 @virtual
+async def test_who_is_told_twice_to_end_ends_once():
+    channel = Channel()
+    async with Client.asking(channel.response()) as client:
+        for _ in range(2): end_streams()
+        await client.over()
+    assert client.body.count(b'retry: ') == 1
+
 async def test_nothing_follows_the_last_words_to_a_client_that_was_blocked():
     channel, release = Channel(), asyncio.Event()
     async def snapshot():

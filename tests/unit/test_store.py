@@ -73,6 +73,28 @@ def test_what_is_closed_takes_no_calls():
     calls.close()
     with pytest.raises(LogError, match='the log is closed'): calls.submit(print)
 
+def test_a_call_that_is_given_up_is_not_made():
+    calls, may, made = Calls('of a test'), threading.Event(), []
+    calls.submit(may.wait, PATIENCE)
+    assert calls.submit(made.append, 'given up').cancel()
+    last = calls.submit(made.append, 'last')
+    may.set()
+    last.result(PATIENCE)
+    calls.close()
+    assert made == ['last']
+
+async def test_a_read_that_waits_when_the_log_closes_is_refused():
+    store = SlowStore()
+    reads = Reads(store)
+    first, second = (asyncio.wrap_future(reads.page(None, after)) for after in (1, 2))
+    await until(lambda: store.asked)
+    closing = asyncio.create_task(asyncio.to_thread(reads.close))
+    await until(lambda: reads._calls.closed)
+    store.may.set()
+    assert await first == Page([], 1)
+    with pytest.raises(LogError, match='the log is closed'): await second
+    await closing
+
 async def test_who_gives_up_waiting_for_the_end_leaves_it_to_the_others():
     log = StoredLog(SlowStore(), 10)
     gives_up, waits = (asyncio.create_task(log.ready()) for _ in range(2))

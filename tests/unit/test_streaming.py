@@ -635,6 +635,11 @@ def test_sse_refuses_what_cannot_work():
     def events(): yield 'x'
     with pytest.raises(TypeError, match='write @rt above @sse'): sse(events)
 
+@pytest.mark.parametrize('transform', ['upper', 7, {}])
+async def test_a_transform_that_is_no_function_is_refused(transform):
+    with pytest.raises(TypeError, match='transform_fn must be callable'): await frames(['x'], transform)
+    with pytest.raises(TypeError, match='transform_fn must be callable'): SSEStream().response(['x'], transform)
+
 async def test_a_response_is_no_source():
     with pytest.raises(TypeError, match='a StreamResponse is no source'): await frames(lambda: SSEStream().response(['x']))
 

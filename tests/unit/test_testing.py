@@ -4,8 +4,8 @@ import asyncio
 import pytest
 from fasthtml.common import fast_app
 
-from fasthtml_sse import SSEResponse, ServerSentEvent
-from fasthtml_sse.testing import open_stream
+from fasthtml_sse import Channel, SSEResponse, ServerSentEvent
+from fasthtml_sse.testing import capture, open_stream
 from tests.support.clock import turns, until, virtual
 
 pytestmark = pytest.mark.anyio
@@ -168,6 +168,20 @@ async def test_many_streams_at_once():
     async def read():
         async with open_stream(app, '/s') as s: return [e.data async for e in s]
     assert await asyncio.gather(*(read() for _ in range(50))) == [['0', '1', '2']] * 50
+
+async def test_what_is_published_is_captured_and_read_as_ever():
+    channel = Channel()
+    subscription = channel.subscribe()
+    await channel.publish('before')
+    with capture(channel) as events:
+        ids = [await channel.publish('one', 'a'), channel.publish_sync(ServerSentEvent('two', retry=5), event='named')]
+        assert ids[-1] == await channel.tail() and channel.stats().last_id == ids[-1]
+    await channel.publish('after')
+    assert [(e.data, e.event, e.id, e.retry, e.topic) for e in events] == [
+        ('one', None, ids[0], None, 'a'),
+        ('two', 'named', ids[1], 5, ''),
+    ]
+    assert [(await anext(subscription)).frame.split()[-1] for _ in range(4)][::3] == [b'before', b'after']
 
 async def test_the_last_id_is_that_of_the_events_that_were_read():
     async def source():
