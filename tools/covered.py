@@ -64,7 +64,6 @@ def branches():
     return 100 * totals['covered_branches'] / totals['num_branches']
 
 def main():
-    cfg = get_config()
     found = [(path, _default_exp(read_nb(path))) for path in sorted(nbglob(as_path=True))]
     notebooks = [(path.absolute(), f'{PACKAGE}.{exported}') for path, exported in found if exported]
     with ThreadPoolExecutor(os.cpu_count()) as threads: shares = [*threads.map(lambda each: cover_apart(*each), notebooks)]
