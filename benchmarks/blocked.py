@@ -94,9 +94,9 @@ async def growth(contender, store, readers, events):
     return tracemalloc.get_traced_memory()[0]
 
 
-def main(core, contender, store, readers, events):
+def main(core, parent, contender, store, readers, events):
     "Print the growth in bytes."
-    prepare(core)
+    prepare(core, parent)
     async def run():
         print(await growth(resolve_name(contender)(), store, int(readers), int(events)), flush=True)
         os._exit(0)  # nobody would end what is blocked

@@ -39,9 +39,9 @@ def element():
     return Div(P('hello', cls='x'), id='m')
 
 
-def main(core, contender, variant, repeats):
+def main(core, parent, contender, variant, repeats):
     "Print the nanoseconds for one value, in the quickest of some repeats."
-    prepare(core)
+    prepare(core, parent)
     encode, value = getattr(resolve_name(contender)(), f'{variant}_encoder')(), payload(0) if variant == 'text' else element()
     timer = Timer('encode(value)', globals={'encode': encode, 'value': value})
     number = timer.autorange()[0] // 10 + 1

@@ -205,8 +205,8 @@ async def obey(publish):
     while order := await orders.read(1): await publish([payload(next(numbers), MARKED) for _ in range(order[0])])
 
 
-def main(core, contender, store, fd):
-    prepare(core)
+def main(core, parent, contender, store, fd):
+    prepare(core, parent)
     uvloop.run(resolve_name(contender)().broadcast(store, obey, socket.socket(fileno=int(fd))))
 
 

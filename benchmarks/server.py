@@ -25,13 +25,15 @@ def allow_many_files():
 
 def command(module, *args):
     "What starts `main` of a module of this package, in a process beside the client."
-    return [sys.executable, '-m', f'benchmarks.{module}', '' if SERVER_CORE is None else str(SERVER_CORE), *map(str, args)]
+    core = '' if SERVER_CORE is None else SERVER_CORE
+    return [sys.executable, '-m', f'benchmarks.{module}', *map(str, (core, os.getpid(), *args))]
 
 
-def prepare(core):
-    "In such a process: leave the client its core, and end with it, however that ends."
+def prepare(core, parent):
+    "In such a process: leave the client its core, and end with it, however and whenever that ends."
     pin(int(core) if core else None)
     end_with_parent()
+    if os.getppid() != int(parent): sys.exit('the client has gone')  # before it could be asked for
 
 
 def end_with_parent():
@@ -93,8 +95,8 @@ class Meter:
 def waited(pid): return int(Path(f'/proc/{pid}/schedstat').read_text().split()[1])
 
 
-def main(core, contender, variant, count, fd):
-    prepare(core)
+def main(core, parent, contender, variant, count, fd):
+    prepare(core, parent)
     resolve_name(contender)().serve(Source(variant, int(count)), socket.socket(fileno=int(fd)))
 
 

@@ -210,6 +210,13 @@ def test_no_server_is_left_behind(how):
     while not is_gone(process.pid): assert time.monotonic() < end
 
 
+def test_a_server_whose_client_went_before_it_began_ends_at_once():
+    nobody = '1'  # is not the parent of this server
+    started = [sys.executable, '-m', 'benchmarks.server', '', nobody, 'benchmarks.contenders:RawASGI', 'eager', '0', '3']
+    done = subprocess.run(started, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, 'the client has gone\n')
+
+
 def test_a_quick_run_measures_everything():
     done = subprocess.run(benchmark('--quick', '--contender', 'raw-ASGI'), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0
