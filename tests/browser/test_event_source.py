@@ -118,6 +118,12 @@ def test_awkward_text_arrives_as_it_was_sent(receive):
     assert seen == [*(['message', normal(text), ''] for text in AWKWARD), ['close', 'Connection closed', '']]
 
 
+def test_a_line_end_may_be_cut_anywhere(receive):
+    raw = b'data: a\r\ndata: b\r\n\r\n'
+    for cut in range(1, len(raw)):
+        assert receive([raw[:cut], raw[cut:] + OVER.encode()], ['over']) == [['message', 'a\nb', ''], ['over', 'over', '']]
+
+
 letters = dict(exclude_categories=['Cs'])
 text = st.text(st.characters(**letters)) | st.text('ab :\r\n\t\0\x0b\x0c\x1c\x85\u2028\u2029\ufeffé😀') | st.sampled_from(AWKWARD[:-1])
 line = st.text(st.characters(**letters, exclude_characters='\r\n\0'), max_size=8)

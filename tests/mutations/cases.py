@@ -355,7 +355,7 @@ SCRIPT = [
         'browser/test_event_source.py::test_any_bytes_are_parsed_as_by_the_browser'),
     Mutation('the script ends a line twice that is cut between CR and LF', 'sse_source.js',
         "(afterCR ? text.replace(/^\\n/, '') : text)", 'text',
-        'browser/test_event_source.py::test_any_bytes_are_parsed_as_by_the_browser'),
+        'browser/test_event_source.py::test_a_line_end_may_be_cut_anywhere'),
     Mutation('the script takes an id with a NUL', 'sse_source.js',
         "field == 'id' && !value.includes('\\0')", "field == 'id'",
         'browser/test_event_source.py::test_any_bytes_are_parsed_as_by_the_browser'),

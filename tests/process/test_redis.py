@@ -8,7 +8,7 @@ from fasthtml_sse.broadcast import redis as redis_module
 from redis import Redis as Client
 from tests.support import ROOT
 from tests.support.clock import until
-from tests.support.logs import read
+from tests.support.logs import read, settled
 from tests.support.redis import redis
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +38,7 @@ async def data_of(subscription):
 async def test_publishers_get_an_error_while_redis_is_away_and_readers_get_all_of_the_rest(server, channel):
     subscription = channel.subscribe(after=await channel.tail())
     await channel.publish('one')
+    await settled(channel.log)
     server.stop()
     for _ in range(2):
         with pytest.raises(LogError, match=f'Redis at (localhost|127.0.0.1):{server.port}'): await channel.publish('lost')
