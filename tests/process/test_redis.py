@@ -192,7 +192,7 @@ async def test_a_log_that_begins_anew_under_a_clock_that_is_behind_is_told_of(se
         client.xadd('{fasthtml_sse}:log', {'topic': '', 'data': b'data: ahead\n\n'}, id=f'{2**45}-0')
         ahead = await channel.tail()
         subscription = channel.subscribe()
-        await until(lambda: channel.stats().last_id == ahead, PAUSE)
+        await settled(channel.log)
         client.flushall()
     await channel.publish('one')
     assert await data_of(subscription) == Gap(ahead, channel.stats().last_id)
