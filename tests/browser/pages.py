@@ -98,7 +98,7 @@ class Topic:
             self.live -= 1
 
 
-def until(condition: Any, seconds: float = 10) -> None:
+def until(condition: Any, seconds: float = 20) -> None:
     "Wait until `condition()` holds."
     ends = monotonic() + seconds
     while not condition():
