@@ -248,7 +248,7 @@ def test_twelve_pages_hang_with_htmx_2(keeping, topic, build):
             go_on()
             until(lambda: topic.live == 1)
         else:
-            with pytest.raises(TimedOut): go_on()
+            with pytest.raises((TimedOut, AssertionError)): go_on()  # the page waits for a connection, or its stream does
             assert hang()
 
 
