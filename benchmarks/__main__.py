@@ -1,5 +1,5 @@
 "Measure, compare and judge: see `python -m benchmarks --help`."
-import argparse, gc, json, random, sys
+import argparse, gc, json, random, signal, sys
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -98,6 +98,7 @@ def arguments():
 def main():
     args = arguments()
     if sys.platform != 'linux': sys.exit('The benchmarks read /proc and need Linux.')
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends the process: a loop would cancel a task, which may just have ended by itself
     benchmarks = [b for b in (QUICK if args.quick else BENCHMARKS) if not args.benchmark or b.name in args.benchmark]
     contenders = [c for c in CONTENDERS if not args.contender or c.name in args.contender]
     partial = args.quick or args.benchmark or args.contender or args.rounds
@@ -114,4 +115,3 @@ def main():
 if __name__ == '__main__':
     try: main()
     except Fault as e: sys.exit(f'FAILED: {e}')
-    except KeyboardInterrupt: sys.exit(130)
