@@ -234,22 +234,29 @@ def test_a_hidden_tab_costs_htmx_4_the_connection(browse, topic, build):
         assert len(ours.requests) == 1
 
 
+def go_through_twelve(context, topic, hang):
+    "Each page is left when its stream is asked for. Raises where the page waits for a connection, or its stream does."
+    first, page = len(topic.requests), context.new_page()
+    page.goto(context.site.url)
+    for n in range(1, 12):
+        until(lambda n=n: len(topic.requests) == first + n)
+        page.wait_for_load_state()  # a page that is left before is not kept
+        page.evaluate('n => { setTimeout(() => location.href = `/?${n}`) }', n)
+        page.wait_for_function('n => location.search == `?${n}`', arg=n, timeout=1500 if hang() else 10_000)
+
 def test_twelve_pages_hang_with_htmx_2(keeping, topic, build):
-    with browsing(keeping, stock_app(topic, build), build) as context:
-        page, hang = context.new_page(), lambda: topic.live >= 5
-        page.goto(context.site.url)
-        def go_on():
-            for n in range(1, 12):
-                until(lambda n=n: len(topic.requests) == n)
-                page.wait_for_load_state()  # a page that is left before is not kept
-                page.evaluate('n => { setTimeout(() => location.href = `/?${n}`) }', n)
-                page.wait_for_function('n => location.search == `?${n}`', arg=n, timeout=1500 if hang() else 10_000)
-        if is_4(build):
-            go_on()
+    def hang(): return topic.live >= 5
+    if is_4(build):
+        with browsing(keeping, stock_app(topic, build), build) as context:
+            go_through_twelve(context, topic, hang)
             until(lambda: topic.live == 1)
-        else:
-            with pytest.raises((TimedOut, AssertionError)): go_on()  # the page waits for a connection, or its stream does
-            assert hang() and len(topic.requests) < 12
+        return
+    for _ in range(3):  # a busy Chromium may drop pages that it keeps, and with them their connections
+        with browsing(keeping, stock_app(topic, build), build) as context:
+            with pytest.raises((TimedOut, AssertionError)): go_through_twelve(context, topic, hang)
+            if hang(): return
+        until(lambda: topic.live == 0)
+    raise AssertionError('no page hung')
 
 
 def test_an_element_that_a_script_removes_listens_until_the_next_message(visit, topic, build):
