@@ -22,7 +22,7 @@ async def test_fifty_streams_end_with_the_server(tmp_path, name):
     row = ROWS[name]
     for n in range(3):
         outcome = await stop(row, tmp_path/str(n))
-        if outcome.shutdowns <= row.workers: break  # else uvicorn took a worker that obeyed for one that had died, and started another
+        if row.workers == 1 or outcome.shutdowns <= row.workers: break  # else uvicorn took one that obeyed for one that died: a third
     assert outcome.seconds < (1 if row.workers == 1 else 1.5)  # uvicorn looks after its workers twice a second
     assert (outcome.finallys, outcome.shutdowns, len(outcome.waits), outcome.tracebacks) == (50, row.workers, 50, 0)
     assert len(set(outcome.waits)) > 25 and all(500 <= wait <= 3000 for wait in outcome.waits)
