@@ -21,9 +21,9 @@ from weakref import WeakSet
 import anyio.to_thread
 
 from ..core.event import EventParser, Frame, ServerSentEvent, to_event
-from ..core.hub import find_servers
+from ..core.servers import count_workers
 from ..core.response import ReadySource, SSEResponse
-from ..core.source import HEARTBEAT, LINGER, failure, log as logger
+from ..core.source import HEARTBEAT, LINGER, failure, logger
 from .log import Batch, Entry, Gap, LogError, MemoryLog
 
 # %% auto #0
@@ -347,10 +347,9 @@ class Channel:
 
     def _check_workers(self, loop: asyncio.AbstractEventLoop) -> None:
         self._checked = True
-        workers = max((server.workers for server in find_servers(loop)), default=1)
-        if type(self.log) is MemoryLog and workers > 1:
-            logger.warning('This server has %d workers, and what one of them publishes to a channel in memory does not reach the pages of the others. '
-                "Use Channel(SQLiteLog('events.db')) for workers of one machine, or Channel(RedisLog(url)).", workers)
+        if type(self.log) is MemoryLog and (workers := count_workers(loop)) > 1:
+            logger.warning('This app runs in %d processes (workers, or copies by procs=), and what one of them publishes to a channel in memory does not '
+                "reach the pages of the others. Use Channel(SQLiteLog('events.db')) for processes of one machine, or Channel(RedisLog(url)).", workers)
 
 class ChannelResponse(SSEResponse):
     "The response of a channel."

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from ..core.event import Frame
-from ..core.source import LIMIT, TURN, log
+from ..core.source import LIMIT, TURN
 
 # %% auto #0
 __all__ = ['SHARED', 'IN_ALL', 'Entry', 'Gap', 'LogError', 'Batch', 'fill', 'Reader', 'Audience', 'topics_of', 'check_count',

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any, NamedTuple, Protocol
 
-from ..core.source import log as logger
+from ..core.source import logger
 from .log import Batch, LogError, MemoryLog, check_count, fill
 
 # %% auto #0

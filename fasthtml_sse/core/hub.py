@@ -8,7 +8,7 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/core/hub.html.md"""
 from __future__ import annotations
 
 import asyncio, signal, threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from heapq import heappop, heappush
 from random import randint
@@ -16,14 +16,12 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Protocol
 
-from starlette.types import Receive, Scope
-
 from .event import ServerSentEvent
+from .servers import Server, find_servers
 from .source import TURN
 
 # %% auto #0
-__all__ = ['SLOTS', 'NOTICE', 'POLL', 'Beating', 'Heartbeats', 'UvicornServer', 'HypercornServer', 'find_servers',
-           'find_transport', 'Signals', 'Hub', 'end_streams']
+__all__ = ['SLOTS', 'NOTICE', 'POLL', 'Beating', 'Heartbeats', 'Signals', 'Hub', 'end_streams']
 
 # %% ../../nbs/core/hub.ipynb #20778eb0
 SLOTS = 4  # in an interval
@@ -76,77 +74,6 @@ class Heartbeats:
         if _due(connection) <= time: connection.beat()
         self.add(connection)
 
-# %% ../../nbs/core/hub.ipynb #d2fbc242
-class UvicornServer:
-    "What shows of uvicorn, also where gunicorn runs it."
-    main = 'uvicorn.server', '_serve'
-    def __init__(self, frame: FrameType): self._server = frame.f_locals['self']
-
-    @property
-    def workers(self) -> int:
-        "How many processes serve the app, this one among them."
-        config = self._server.config
-        gunicorn = getattr(getattr(config.callback_notify, '__self__', None), 'cfg', None)
-        if gunicorn: return gunicorn.workers
-        return 1 if config.should_reload else config.workers
-
-    def listeners(self) -> Iterable[Any]:
-        "Its listening sockets, as asyncio's servers; none before it has started."
-        return getattr(self._server, 'servers', ())
-
-    def find_transport(self, scope: Scope) -> asyncio.Transport | None:
-        "The transport of the connection that serves `scope`."
-        for connection in self._server.server_state.connections:
-            if getattr(getattr(connection, 'cycle', None), 'scope', None) is scope: return connection.transport
-        return None
-
-class HypercornServer:
-    "What shows of hypercorn on asyncio and uvloop."
-    main = 'hypercorn.asyncio.run', 'worker_serve'
-    def __init__(self, frame: FrameType): self._frame = frame
-
-    @property
-    def workers(self) -> int:
-        "How many processes serve the app, this one among them."
-        return self._frame.f_locals['config'].workers
-
-    def listeners(self) -> Iterable[Any]:
-        "Its listening sockets, as asyncio's servers; none before it has started."
-        return self._frame.f_locals.get('servers', ())
-
-    def find_transport(self, scope: Scope) -> asyncio.Transport | None:
-        "The transport of the client that sent `scope`; not on a Unix socket, nor with HTTP/2, where one transport serves many requests."
-        if not scope['http_version'].startswith('1.'): return None
-        frames = filter(None, (getattr(task.get_coro(), 'cr_frame', None) for task in self._frame.f_locals['server_tasks']))
-        for writer in filter(None, (frame.f_locals.get('writer') for frame in frames)):
-            peer = writer.get_extra_info('peername')
-            if peer and scope['client'] and tuple(peer[:2]) == tuple(scope['client']): return writer.transport
-        return None
-
-# %% ../../nbs/core/hub.ipynb #bc909994
-_servers = {server.main: server for server in (UvicornServer, HypercornServer)}
-
-def _frames(task: asyncio.Task) -> Iterator[FrameType]:
-    "The frames of the coroutines that `task` runs, from the outermost."
-    coro = task.get_coro()
-    while frame := getattr(coro, 'cr_frame', None):
-        yield frame
-        coro = coro.cr_await
-
-def find_servers(loop: asyncio.AbstractEventLoop) -> list[UvicornServer | HypercornServer]:
-    "The known servers that run in `loop`."
-    frames = (frame for task in asyncio.all_tasks(loop) for frame in _frames(task))
-    known = ((_servers.get((frame.f_globals.get('__name__'), frame.f_code.co_name)), frame) for frame in frames)
-    return [server(frame) for server, frame in known if server]
-
-def find_transport(scope: Scope, receive: Receive, servers: Iterable[UvicornServer | HypercornServer]) -> asyncio.Transport | None:
-    "The transport of the connection that serves `scope`; `None` under a server that does not show it."
-    if transport := getattr(getattr(receive, '__self__', None), 'transport', None): return transport
-    return next(filter(None, (server.find_transport(scope) for server in servers)), None)
-
-# %% ../../nbs/core/hub.ipynb #dd9e26ed
-def _listens(server: UvicornServer | HypercornServer) -> bool: return all(listener.is_serving() for listener in server.listeners())
-
 # %% ../../nbs/core/hub.ipynb #3d40b597
 NOTICE = 2.0  # seconds for which a signal counts
 
@@ -184,8 +111,11 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop):
         self.loop, self.open, self._context = loop, set(), Context()
-        self.heartbeats, self.servers = Heartbeats(loop), []
-        self._addresses, self._signals, self._watch = [], None, None
+        self.heartbeats = Heartbeats(loop)
+        self.servers: list[Server] = []
+        self._addresses: list[Any] = []
+        self._signals: Signals | None = None
+        self._watch: asyncio.TimerHandle | None = None
 
     @classmethod
     def here(cls) -> Hub:
@@ -196,8 +126,20 @@ class Hub:
 
     @property
     def stopping(self) -> bool:
-        "Whether the server has stopped listening, or was told to stop."
-        return not all(map(_listens, self.servers)) if self.servers else monotonic() < Signals.last + NOTICE
+        "Whether a server has stopped listening; where that does not show, whether the process was told to stop."
+        listening = self._listening()
+        return monotonic() < Signals.last + NOTICE if listening is None else not listening
+
+    def _listening(self) -> bool | None:
+        "Whether all servers listen; `None` where that does not show."
+        shown = [server.listens() for server in self.servers]
+        if False in shown: return False
+        return None if not shown or None in shown else True
+
+    def _heed_signals(self) -> None:
+        "Where servers do not show whether they listen, signals have to."
+        if self._signals or self._listening() is not None: return
+        self._signals = Signals(lambda: self.loop.is_closed() or self.loop.call_soon_threadsafe(self._look))
 
     def add(self, stream: Any, address: Any = None) -> None:
         "`stream` is open, from a server with this `address`: its `end` is called with the last words when a server of the loop stops."
@@ -207,7 +149,7 @@ class Hub:
     def _find_servers(self, address: Any) -> None:
         self._addresses.append(address)
         self.servers = find_servers(self.loop)
-        if not (self.servers or self._signals): self._signals = Signals(lambda: self.loop.is_closed() or self.loop.call_soon_threadsafe(self._look))
+        self._heed_signals()
         if (self.servers or self.stopping) and not self._watch: self._watch = self._look_again()
 
     def discard(self, stream: Any) -> None:
@@ -220,6 +162,7 @@ class Hub:
 
     def _look(self) -> None:
         if self._hubs.get(self.loop) is not self: return
+        self._heed_signals()
         if self.stopping: _end(self.open)
         if self._watch: self._watch.cancel()
         self._watch = self._look_again()

@@ -8,7 +8,7 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/core/response.html.md"""
 from __future__ import annotations
 
 import asyncio, types
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import copy_context
 from math import isfinite
 from typing import Any, Protocol
@@ -16,14 +16,14 @@ from typing import Any, Protocol
 import anyio
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from .hub import POLL, Hub, find_transport
-from .source import LINGER, Driver, check_source, drop_source, failure, log
+from .hub import POLL, Hub
+from .servers import act_as, find_transport, innermost, is_uvicorns
+from .source import LINGER, Driver, check_source, drop_source, failure, logger
 
 # %% auto #0
-__all__ = ['SENT', 'PASSING', 'ReadySource', 'innermost', 'Writer', 'Sender', 'Connection', 'last_event_id', 'check_seconds',
-           'SSEResponse']
+__all__ = ['SENT', 'ReadySource', 'Writer', 'Sender', 'Connection', 'last_event_id', 'check_seconds', 'SSEResponse']
 
 # %% ../../nbs/core/response.ipynb #3c9a9c34
 class ReadySource(Protocol):
@@ -48,24 +48,12 @@ def _resume(sending: Generator, waiting_for: Any) -> Generator:
 
 SENT = object()  # a `send` that did not have to wait
 
-PASSING = {  # what only passes on what follows the head, and calls what it wraps `send`
-    'starlette._exception_handler': 'wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender',
-    'starlette.middleware.errors': 'ServerErrorMiddleware.__call__.<locals>._send',
-    'starlette.middleware.sessions': 'SessionMiddleware.__call__.<locals>.send_wrapper',
-}
-
-def innermost(send: Send) -> Send:
-    "What `send` comes to for all that follows the head."
-    while PASSING.get(getattr(send, '__module__', None)) == getattr(send, '__qualname__', ''):
-        send = send.__closure__[send.__code__.co_freevars.index('send')].cell_contents
-    return send
-
 class Writer:
     "Writes for the current request without waiting, and gives its client up if it takes nothing for `timeout` seconds."
     __slots__ = '_send', '_timeout', '_bare', '_loop', '_task', '_context', 'quiet_since', 'blocked', '_patience'
     def __init__(self, send: Send, timeout: float):
         self._send, self._timeout = innermost(send), timeout
-        self._bare = type(getattr(self._send, '__self__', None)).__module__.startswith('uvicorn.')
+        self._bare = is_uvicorns(self._send)
         self._loop, self._task, self._context = asyncio.get_running_loop(), asyncio.current_task(), copy_context()
         self.quiet_since, self.blocked, self._patience = self._loop.time(), None, None
 
@@ -75,22 +63,28 @@ class Writer:
 
     def act(self, fn: Callable[..., None], *args: Any) -> None:
         "Call `fn(*args)`, while no task runs, as the request's task would."
-        asyncio._enter_task(self._loop, self._task)
-        try: self._context.run(fn, *args)
-        finally: asyncio._leave_task(self._loop, self._task)
+        act_as(self._task, self._loop, self._context, fn, *args)
 
     def write(self, chunk: bytes, more: bool = True) -> None:
         "Write `chunk`, the last one unless there is `more`; in a task, or by `act`, and not while `blocked`."
         self.quiet_since = self._loop.time()
+        message = {'type': 'http.response.body', 'body': chunk, 'more_body': more}
+        if not self._bare and asyncio.current_task() is None: return self._finish(self._send_all(message))
         try:
-            sending = self._send({'type': 'http.response.body', 'body': chunk, 'more_body': more}).__await__()  # granian's is no coroutine
+            sending = self._send(message).__await__()  # granian's is no coroutine
             if (waiting_for := next(sending, SENT)) is SENT: return
         except (Exception, asyncio.CancelledError) as e: return self.fail(e)
-        self.blocked = asyncio.Task(self._finish(sending, waiting_for), loop=self._loop, context=self._context)  # never an eager one: `context` is entered
+        self._finish(self._go_on(sending, waiting_for))
+
+    def _finish(self, sending: Coroutine) -> None:
+        "Have a task finish `sending`, as far as the client's patience allows."
+        self.blocked = asyncio.Task(sending, loop=self._loop, context=self._context)  # never an eager one: `context` is entered
         self.blocked.add_done_callback(self._free)
         self._patience = self._loop.call_later(self._timeout, self.fail, TimeoutError(f'it took nothing for {self._timeout} s'))
 
-    async def _finish(self, sending: Generator, waiting_for: Any) -> None: await _resume(sending, waiting_for)
+    async def _send_all(self, message: Message) -> None: await self._send(message)
+
+    async def _go_on(self, sending: Generator, waiting_for: Any) -> None: await _resume(sending, waiting_for)
 
     def _free(self, sent: asyncio.Task) -> None:
         self._patience.cancel()
@@ -189,7 +183,7 @@ class Connection(Sender):
     def fail(self, error: BaseException) -> None:
         "The client is gone, or takes nothing and is dropped, or `send` is broken."
         if isinstance(error, TimeoutError):
-            log.info('dropped a client of %s: %s', self._scope.get('path'), error)
+            logger.info('dropped a client of %s: %s', self._scope.get('path'), error)
         elif not isinstance(error, OSError) and not self.over: self._error = error
         self.settle()
         if isinstance(error, TimeoutError): self._abort()

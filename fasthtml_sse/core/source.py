@@ -22,11 +22,11 @@ from starlette.responses import Response
 from .event import ServerSentEvent, to_frame
 
 # %% auto #0
-__all__ = ['log', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'ThreadIterator', 'check_source', 'open_source',
+__all__ = ['logger', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'ThreadIterator', 'check_source', 'open_source',
            'close_source', 'drop_source', 'Mailbox', 'pour', 'Stepped', 'failure', 'Driver']
 
 # %% ../../nbs/core/source.ipynb #50857b25
-log = logging.getLogger('fasthtml_sse')
+logger = logging.getLogger('fasthtml_sse')
 
 class Worker:
     "A daemon thread that runs what it is given, in order, until `stop`."
@@ -56,7 +56,7 @@ class Worker:
 def _settle(future: asyncio.Future, result: Any, error: BaseException | None) -> None:
     "Give the waiter its result; what nobody waits for any more is logged if it failed."
     if not future.done(): future.set_result(result) if error is None else future.set_exception(error)
-    elif error is not None: log.error('a source failed after its stream had ended', exc_info=error)
+    elif error is not None: logger.error('a source failed after its stream had ended', exc_info=error)
 
 # %% ../../nbs/core/source.ipynb #fefdef56
 _exhausted = object()

@@ -21,7 +21,7 @@ from . import swap
 from .event import FrameStr, ServerSentEvent, to_html
 from .hub import Hub
 from .response import ReadySource, SSEResponse, check_seconds
-from .source import Driver, check_source, drop_source, log
+from .source import Driver, check_source, drop_source, logger
 
 # %% auto #0
 __all__ = ['StreamConfig', 'StreamSource', 'SSEStream', 'StreamResponse', 'sse', 'OOBStreamBuilder']
@@ -112,7 +112,7 @@ class StreamSource(Driver):
         self._log('ends' if self.error is None else 'fails', self.error)
 
     def _log(self, what: str, error: BaseException | None = None) -> None:
-        if self.config.debug: log.debug('stream %#x %s, %d messages so far', id(self), what, self.stream._message_count, exc_info=error)
+        if self.config.debug: logger.debug('stream %#x %s, %d messages so far', id(self), what, self.stream._message_count, exc_info=error)
 
 # %% ../../nbs/core/streaming.ipynb #6d88ce2a
 class SSEStream:

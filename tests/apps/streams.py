@@ -6,8 +6,8 @@ from sse_starlette import EventSourceResponse
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from fasthtml_sse import SSEResponse, SSEStream, sse
-from fasthtml_sse.core.hub import find_servers, find_transport
+from fasthtml_sse import Channel, SSEResponse, SSEStream, sse
+from fasthtml_sse.core.servers import find_servers, find_transport
 
 def note(what):
     with open(os.environ['NOTES'], 'a') as f: f.write(f'{what} {time.monotonic()}\n')
@@ -51,6 +51,11 @@ async def silent():
     finally:
         await asyncio.sleep(0)
         note('finally')
+
+channel = Channel()
+
+@rt('/published')
+async def published(): return channel.response(snapshot=lambda: 'what it all comes to')
 
 @rt('/lingering')
 @sse
@@ -100,7 +105,7 @@ async def late():
     "Opens its stream when the server has stopped listening."
     note('late')
     server, = find_servers(asyncio.get_running_loop())
-    while server.listeners()[0].is_serving(): await asyncio.sleep(0.01)
+    while server.listens(): await asyncio.sleep(0.01)
     async def source():
         try:
             yield 'x'

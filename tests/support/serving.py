@@ -75,9 +75,9 @@ class Server:
             assert time.monotonic() < ends, f'the server does not answer: {self.output}'
             time.sleep(0.01)
 
-    def get(self, path):
+    def get(self, path, port=None):
         "The body of an answer; nothing if there is none."
-        connection = HTTPConnection(HOST, self.port, timeout=START)
+        connection = HTTPConnection(HOST, port or self.port, timeout=START)
         try:
             connection.request('GET', path)
             return connection.getresponse().read()

@@ -905,11 +905,6 @@ async def test_the_ten_lines_of_the_design_are_a_live_page():
         event = await s.next()
         assert event.event is None and '<li>hi&lt;</li>' in event.data and '#msgs' in event.data and event.id == await page['chat'].tail()
 
-@dataclass
-class Workers:
-    "What is asked of a server: how many processes it has."
-    workers: int
-
 class OtherLog(MemoryLog): "A log that reaches other processes."
 
 def warnings_of(caplog):
@@ -924,7 +919,7 @@ def warnings_of(caplog):
     (OtherLog, [4], 0),
 ])
 async def test_a_channel_in_memory_warns_once_of_several_workers(log, counts, warned, monkeypatch, caplog):
-    monkeypatch.setattr(module, 'find_servers', lambda loop: [Workers(n) for n in counts])
+    monkeypatch.setattr(module, 'count_workers', lambda loop: max(counts, default=1))
     channel = Channel(log())
     for _ in range(2):
         async with Client.asking(channel.response()): channel.subscribe()
@@ -932,7 +927,7 @@ async def test_a_channel_in_memory_warns_once_of_several_workers(log, counts, wa
     assert len(found) == warned and all(str(max(counts)) in text and 'SQLiteLog' in text and 'RedisLog' in text for text in found)
 
 async def test_what_is_read_before_there_is_a_loop_does_not_keep_the_warning_from_coming(monkeypatch, caplog):
-    monkeypatch.setattr(module, 'find_servers', lambda loop: [Workers(2)])
+    monkeypatch.setattr(module, 'count_workers', lambda loop: 2)
     channel = Channel()
     await asyncio.to_thread(channel.subscribe)
     await asyncio.to_thread(channel.response)

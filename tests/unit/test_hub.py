@@ -1,12 +1,11 @@
 "What streams share: the signals, under a server that shows nothing else."
 import asyncio, signal, subprocess, sys
 from math import inf
-from types import SimpleNamespace
 
 import pytest
 
 from fasthtml_sse import SSEResponse
-from fasthtml_sse.core.hub import NOTICE, POLL, Heartbeats, HypercornServer, Signals, UvicornServer
+from fasthtml_sse.core.hub import NOTICE, POLL, Heartbeats, Signals
 from fasthtml_sse.core.source import TURN
 from fasthtml_sse.testing import open_stream
 from tests.support.clock import virtual
@@ -159,38 +158,3 @@ async def test_a_heartbeat_is_never_late_and_at_most_a_quarter_early(interval, c
     first, later = [c.gaps[0] for c in connections], [gap for c in connections for gap in c.gaps[1:]]
     assert 0.749 < min(first) and max(first) < 1.001
     assert len(later) > 500 and 0.999 < min(later) and max(later) < 1.001
-
-
-# What shows of servers
-
-def gunicorn(workers):
-    "What uvicorn's worker hangs into its configuration."
-    class Worker:
-        cfg = SimpleNamespace(workers=workers)
-        def notify(self): "Gunicorn is told that its worker lives."
-    return Worker().notify
-
-@pytest.mark.parametrize('config, workers', [
-    (dict(callback_notify=None, should_reload=False, workers=3), 3),
-    (dict(callback_notify=None, should_reload=True, workers=3), 1),
-    (dict(callback_notify=gunicorn(4), should_reload=False, workers=1), 4),
-])
-def test_uvicorn_shows_how_many_workers_there_are(config, workers):
-    server = SimpleNamespace(config=SimpleNamespace(**config))
-    assert UvicornServer(SimpleNamespace(f_locals={'self': server})).workers == workers
-
-class Writer:
-    transport = object()
-    def __init__(self, peer): self.peer = peer
-    def get_extra_info(self, name): return self.peer
-
-@pytest.mark.parametrize('version, peer, found', [
-    ('1.1', ('127.0.0.1', 7), True),
-    ('1.1', ('127.0.0.1', 8), False),
-    ('1.1', None, False),
-    ('2', ('127.0.0.1', 7), False),
-])
-def test_hypercorn_shows_the_transport_of_the_client_that_asked(version, peer, found):
-    coro = SimpleNamespace(cr_frame=SimpleNamespace(f_locals={'writer': Writer(peer)}))
-    server = HypercornServer(SimpleNamespace(f_locals={'server_tasks': [SimpleNamespace(get_coro=lambda: coro)]}))
-    assert server.find_transport({'http_version': version, 'client': ('127.0.0.1', 7)}) is (Writer.transport if found else None)

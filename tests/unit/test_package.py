@@ -13,6 +13,7 @@ LAYERS = [
     'core.event',
     'core.swap',
     'core.source',
+    'core.servers',
     'core.hub',
     'core.response',
     'core.streaming',
@@ -23,6 +24,7 @@ LAYERS = [
     'broadcast.channel',
     'page',
     'testing',
+    '__main__',
 ]
 
 

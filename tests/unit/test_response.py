@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from fasthtml_sse import SSEResponse, SSEStream, ServerSentEvent, end_streams, sse
 from fasthtml_sse.core.hub import Hub
-from fasthtml_sse.core.response import innermost
+from fasthtml_sse.core.servers import innermost
 from fasthtml_sse.core.source import LIMIT, TURN, Driver
 from fasthtml_sse.testing import open_stream
 from tests.support.asgi import Client, app_of
