@@ -29,7 +29,7 @@ def visit_pages(context, count, patience=lambda: 10_000):
     page = context.new_page()
     page.goto(f'{context.site.url}/page/0')
     for n in range(1, count):
-        page.wait_for_function('document.querySelector("[state=live]") || window.plain?.readyState == 1')
+        page.wait_for_function('document.querySelector("[state=live]") || window.plain?.readyState == 1', timeout=patience())
         page.evaluate('n => { setTimeout(() => location.href = `/page/${n}`) }', n)
         page.wait_for_function('n => document.title == n', arg=str(n), timeout=patience())
     return page
