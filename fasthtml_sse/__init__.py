@@ -2,9 +2,10 @@
 __version__ = "0.1.0"
 
 from .broadcast.channel import Channel, ChannelStats, Subscription
-from .broadcast.log import Entry, Gap, LogError, MemoryLog
+from .broadcast.log import Entry, Gap, MemoryLog
 from .broadcast.redis import RedisLog
 from .broadcast.sqlite import SQLiteLog
+from .broadcast.store import LogError
 from .core import swap
 from .core.event import EventParser, Frame, ServerSentEvent, to_event
 from .core.hub import end_streams

@@ -19,7 +19,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message
 
 from .broadcast.channel import Channel
-from .broadcast.log import MemoryLog
+from .broadcast.log import Log
+from .broadcast.store import Post
 from .core.event import EventParser, ServerSentEvent
 
 # %% auto #0
@@ -153,27 +154,28 @@ async def open_stream(
 class Published(ServerSentEvent):
     "An event that was published."
     topic: str = ''  # What it is about
+    ended: bool = False  # Whether the topic ended with it
 
 class _Recorder:
     "A log that notes what is appended to it."
-    def __init__(self, log: MemoryLog, events: list[Published]): self._log, self._events = log, events
+    def __init__(self, log: Log, events: list[Published]): self._log, self._events = log, events
 
     def __getattr__(self, name: str) -> Any: return getattr(self._log, name)
 
-    def append(self, topic: str, data: bytes) -> str: return self._note(topic, data, self._log.append(topic, data))
+    def append(self, post: Post) -> str: return self._note(post, self._log.append(post))
 
-    async def aappend(self, topic: str, data: bytes) -> str: return self._note(topic, data, await self._log.aappend(topic, data))
+    async def aappend(self, post: Post) -> str: return self._note(post, await self._log.aappend(post))
 
-    def _note(self, topic: str, data: bytes, id: str) -> str:
+    def _note(self, post: Post, id: str) -> str:
         parser = EventParser()
-        event, = parser.feed(data)
-        self._events.append(Published(event.data, event=event.event, id=id, retry=parser.retry, topic=topic))
+        event, = parser.feed(post.data) if post.data is not None else [ServerSentEvent()]
+        self._events.append(Published(event.data, event=event.event, id=id, retry=parser.retry, topic=post.topic, ended=post.end is not None))
         return id
 
 @contextmanager
 def capture(
     channel: Channel,  # Of the app under test; readers get what they always get
-) -> Iterator[list[Published]]:  # It grows with each publish; an event has `data`, `event`, `id` and `topic`
+) -> Iterator[list[Published]]:  # It grows with each publish; an event has `data`, `event`, `id`, `topic` and `ended`
     "What is published to `channel` in this process, from here to the end of the block."
     events: list[Published] = []
     log, channel.log = channel.log, _Recorder(channel.log, events)

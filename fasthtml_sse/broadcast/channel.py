@@ -7,28 +7,32 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/broadcast/channel.html.md"""
 # %% ../../nbs/broadcast/channel.ipynb #1661ec93
 from __future__ import annotations
 
-import asyncio, inspect, json
+import asyncio, inspect, os
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from contextvars import copy_context
+from contextlib import contextmanager, suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock
 from typing import Any, Self
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import anyio.to_thread
+from starlette.exceptions import HTTPException
 
+from .cursor import SINCE, Cursor, Latest
+from .log import UNTOLD, Batch, Entry, Gap, Log, MemoryLog
+from .redis import RedisLog
+from .sqlite import SQLiteLog
+from .store import LogError, Post
 from ..core.event import EventParser, Frame, ServerSentEvent, to_event
-from ..core.servers import count_workers
 from ..core.response import ReadySource, SSEResponse
+from ..core.servers import count_workers
 from ..core.source import HEARTBEAT, LINGER, failure, logger
-from .log import Batch, Entry, Gap, LogError, MemoryLog
 
 # %% auto #0
-__all__ = ['UNTOLD', 'frame_of', 'check_topics', 'Subscription', 'position_frame', 'shown', 'Feed', 'ChannelStats', 'Channel',
-           'ChannelResponse']
+__all__ = ['frame_of', 'BadTopic', 'check_topics', 'Subscription', 'position_frame', 'shown', 'Feed', 'ChannelStats', 'open_log',
+           'Channel', 'check_since', 'check_id', 'ChannelResponse']
 
 # %% ../../nbs/broadcast/channel.ipynb #bee63cb6
 _before, _behind = b'id: a\n', b'data\n\n'
@@ -49,23 +53,26 @@ def _checked(frame: Frame) -> Frame:
     return frame
 
 # %% ../../nbs/broadcast/channel.ipynb #bed67bef
+class BadTopic(HTTPException, ValueError):
+    "A topic that not every log could keep. Where a client has chosen it, the answer is 400."
+
 def check_topics(topics: tuple[Any, ...]) -> frozenset[str] | None:
-    "A reader's `topics`; `None` for all of them. Raises `TypeError` for what is no str, `ValueError` for one that not every log could keep."
+    "A reader's `topics`; `None` for all of them. Raises `TypeError` for what is no str, `BadTopic`, which is a `ValueError`, for one that not every log could keep."
     for topic in topics:
         if not isinstance(topic, str): raise TypeError(f'a topic must be a str: {topic!r}')
         if '\0' in topic or not topic.isascii() and topic.encode(errors='ignore').decode() != topic:
-            raise ValueError(f'a topic must not hold NUL or a lone surrogate: {topic!r}')
+            raise BadTopic(400, f'a topic must not hold NUL or a lone surrogate: {topic!r}')
     return frozenset(topics) or None
 
 class Subscription:
-    "What is published on some topics, for `async for`: an `Entry` each, and a `Gap` where some are gone."
-    def __init__(self, log: MemoryLog, topics: frozenset[str] | None, after: str | None):
-        self.topics, self.ended = topics, False
-        self._log, self._after, self._position = log, after, None
+    "What is published on some topics, for `async for`: an `Entry` each, and a `Gap` where some are gone. It ends when all its topics have."
+    def __init__(self, log: Log, cursor: Cursor):
+        self.topics, self.ended = cursor.topics, False
+        self._log, self._cursor = log, cursor
         self._found: deque[Entry | Gap] = deque()
         self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         log.start()
-        if log.end is not None: self._begin()
+        cursor.begin()
 
     def __aiter__(self) -> Self: return self
 
@@ -77,46 +84,32 @@ class Subscription:
 
     async def _look(self) -> None:
         "Find what comes next, or wait for it."
-        if self._position is None:
-            await self._await(self._log.ready())
-            if not self.ended: self._begin()
-        elif batch := self._log.read(self.topics, self._position): await self._take(batch)
-        else:
-            batch = await self._await(self._log.fetch(self.topics, self._position))
-            if batch: await self._take(batch)
-            elif not self.ended: self._miss(self._log.id(self._position))
-
-    def _begin(self) -> None:
-        self._position = self._log.end if self._after is None else self._log.position(self._after)
-        if self._position is None: self._miss(self._after)
-
-    def _miss(self, after: str) -> None:
-        self._position = self._log.end
-        self._found.append(Gap(after, self._log.id(self._position)))
-
-    async def _take(self, batch: Batch) -> None:
-        self._found.extend(batch.entries)
-        self._position = batch.end
-        if not batch.entries: await self._wait()
+        found = self._cursor.take()
+        if found is None: await self._await(self._cursor.ask())
+        elif isinstance(found, Gap): self._found.append(found)
+        else: self._found.extend(found.entries)
+        if self._found or not isinstance(found, Batch): return
+        if self._cursor.over: self.ended = True
+        else: await self._wait()
 
     async def _wait(self) -> None:
         "Wait for more, unless it has come before the log knew of this reader."
         with self._called() as called:
             self._log.add(self)
             try:
-                batch = self._log.read(self.topics, self._position)
-                if batch and not batch.entries and not self.ended: await called.wait()
+                if self._cursor.stand() and not self.ended: await called.wait()
             finally: self._log.discard(self)
 
-    async def _await(self, work: Coroutine) -> Any:
-        "What `work` gives, or `None` if this subscription ends before."
+    async def _await(self, work: Coroutine[Any, Any, None]) -> None:
+        "Wait for `work`, unless this subscription ends before."
         with self._called() as called:
             task = asyncio.create_task(work)
             task.add_done_callback(lambda task: called.set() or failure(task))
             try:
                 await called.wait()
-                return None if self.ended else await task
-            finally: task.cancel()
+                if not self.ended: await task
+            finally:
+                with suppress(RuntimeError): task.cancel()  # the loop may be closed
 
     @contextmanager
     def _called(self) -> Iterator[asyncio.Event]:
@@ -131,7 +124,7 @@ class Subscription:
 
     def lag(self, count: Callable[[frozenset[str] | None, int], int]) -> int:
         "How many events of those at hand have not been taken yet."
-        return len(self._found) + (0 if self._position is None else count(self.topics, self._position))
+        return len(self._found) + self._cursor.lag(count)
 
     def stop(self) -> None:
         "End it; from any thread."
@@ -149,8 +142,6 @@ class Subscription:
     async def __aexit__(self, *error: object) -> None: self.stop()
 
 # %% ../../nbs/broadcast/channel.ipynb #16075bcf
-UNTOLD = '.untold'
-
 def position_frame(id: str) -> bytes:
     "No event, but browsers keep the id (WHATWG HTML §9.2.6)."
     return f'id: {id}\n\n'.encode()
@@ -162,13 +153,18 @@ async def shown(snapshot: Callable[[], Any], id: str) -> bytes:
     return position_frame(id) if value is None else f'id: {id}\n'.encode() + frame_of(value)
 
 class Feed:
-    "The ready source of a channel's response."
-    __slots__ = 'topics', 'ended', 'error', 'wake', '_log', '_after', '_snapshot', '_position', '_head', '_task', '_loop', '_context', '__weakref__'
-    def __init__(self, log: MemoryLog, topics: frozenset[str] | None, after: str | None, snapshot: Callable[[], Any] | None):
-        self.topics, self.ended, self.error = topics, False, None
-        self._log, self._after, self._snapshot = log, after, snapshot
-        self._position: int | None = None
-        self._head, self._task, self._loop = b'', None, None
+    "The ready source of a channel's response: it drives a cursor by callbacks alone."
+    __slots__ = 'topics', 'ended', 'error', 'wake', '_log', '_cursor', '_snapshot', '_head', '_task', '_loop', '_context', '__weakref__'
+    wake: Callable[[bool], None]
+    _loop: asyncio.AbstractEventLoop | None
+    _context: Context
+
+    def __init__(self, log: Log, cursor: Cursor, snapshot: Callable[[], Any] | None):
+        self.topics, self.ended = cursor.topics, False
+        self.error: BaseException | None = None
+        self._log, self._cursor, self._snapshot = log, cursor, snapshot
+        self._head, self._loop = b'', None
+        self._task: asyncio.Task[None] | None = None
 
     def on_ready(self, callback: Callable[[bool], None]) -> None:
         "Start; `callback(in_task)` is called when there is something to take."
@@ -176,28 +172,41 @@ class Feed:
         self._loop, self._context = asyncio.get_running_loop(), copy_context()
         self._log.start()
         self._log.add(self)
-        if self._log.end is None: self._work(self._start())
-        elif not self.ended: self._begin()
+        if not self.ended: self._open()
         callback(True)
+
+    def _open(self) -> None:
+        "Say where the client stands; where it has to be told something first, an id that no log knows."
+        if not self._cursor.begin(): return self._work(self._begin())
+        found, position = self._cursor.pending, self._cursor.position
+        untold = isinstance(found, Latest) or isinstance(found, Gap) and found.id != found.after
+        if position is not None: self._head = position_frame(self._log.id(position) + UNTOLD * untold)
+
+    async def _begin(self) -> None:
+        while not self._cursor.begin(): await self._cursor.ask()
+        self._open()
 
     def take(self) -> bytes:
         "All that is pending, and no more than fits into a batch."
         if head := self._head: self._head = b''
         if self._task or self.ended: return head
-        batch = self._log.read(self.topics, self._position)
-        if batch is None:
-            self._work(self._catch_up())
+        found = self._cursor.take()
+        if type(found) is not Batch:
+            self._work(self._tell(found))
             return head
-        self._position = batch.end
-        if batch.more: self._loop.call_soon(self.wake, False)
-        return head + batch.joined if head else batch.joined
+        if found.more and self._loop: self._loop.call_soon(self.wake, False)
+        if self._cursor.ended and (end := self._cursor.over): return head + found.joined + self._close(end.state, end.id)
+        return head + found.joined if head else found.joined
+
+    def _close(self, state: str, id: str) -> bytes:
+        "The last words: all topics have ended."
+        self.ended = True
+        return ServerSentEvent(state, event='close', id=id).encode()
 
     def heartbeat(self) -> bytes:
         "Where the client stands, once it has been told all there is."
-        batch = None if self._task or self._position is None else self._log.read(self.topics, self._position)
-        if batch is None or batch.entries: return HEARTBEAT
-        self._position = batch.end
-        return position_frame(self._log.id(self._position))
+        id = None if self._task else self._cursor.stand()
+        return HEARTBEAT if id is None else position_frame(id)
 
     def end(self, words: bytes = b'') -> None:
         "Stop, with what is pending and these last words; not in a task."
@@ -215,7 +224,7 @@ class Feed:
 
     def lag(self, count: Callable[[frozenset[str] | None, int], int]) -> int:
         "How many events of those at hand have not been taken yet."
-        return 0 if self._position is None else count(self.topics, self._position)
+        return self._cursor.lag(count)
 
     async def aclose(self) -> None:
         "Let go of the log and of a snapshot that is being made."
@@ -225,38 +234,25 @@ class Feed:
             task.cancel()
             await asyncio.wait({task}, timeout=LINGER)
 
-    def _begin(self) -> None:
-        "Find the position, and say it; or tell what has to be told first."
-        if self._after is None and not self._snapshot: self._position = self._log.end
-        elif self._after is not None: self._position = self._log.position(self._after)
-        if self._position is not None: self._head = position_frame(self._log.id(self._position))
-        else:
-            self._head = position_frame(self._log.id(self._log.end) + UNTOLD)
-            self._work(self._tell(self._after))
+    async def _tell(self, found: Gap | Latest | None) -> None:
+        "Ask the log for more, or tell the client that something is gone, or what it all comes to."
+        if found is None: await self._cursor.ask()
+        elif isinstance(found, Latest): self._head += self._shown_latest(found)
+        elif self._snapshot: self._head += await shown(self._snapshot, found.id)
+        else: self._head += found.frame
 
-    async def _start(self) -> None:
-        await self._log.ready()
-        self._begin()
+    def _shown_latest(self, latest: Latest) -> bytes:
+        "Without their ids: who is cut off before the last of them is to get them again."
+        if not latest.entries: return position_frame(latest.id)
+        frames = [entry.frame.removeprefix(f'id: {entry.id}\n'.encode()) for entry in latest.entries]
+        return b''.join(frames[:-1]) + f'id: {latest.id}\n'.encode() + frames[-1]
 
-    async def _catch_up(self) -> None:
-        "Read what the log has not at hand."
-        batch = await self._log.fetch(self.topics, self._position)
-        if batch is None: return await self._tell(self._log.id(self._position))
-        self._head += batch.joined
-        self._position = batch.end
-
-    async def _tell(self, after: str | None) -> None:
-        "Tell the client that what follows `after` is gone, or show it what it all comes to."
-        position = self._log.end
-        id = self._log.id(position)
-        self._head += await shown(self._snapshot, id) if self._snapshot else ServerSentEvent(json.dumps({'after': after}), event='gap', id=id).encode()
-        self._position = position
-
-    def _work(self, work: Coroutine) -> None:
+    def _work(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._loop
         self._task = self._loop.create_task(work, context=self._context)
         self._task.add_done_callback(self._worked)
 
-    def _worked(self, task: asyncio.Task) -> None:
+    def _worked(self, task: asyncio.Task[None]) -> None:
         if self._task is task: self._task = None
         if not self.ended and (error := failure(task)): self.error, self.ended = error, True
         self.wake(False)
@@ -270,49 +266,80 @@ class ChannelStats:
     last_id: str | None  # The end of the log; `None` while it is not known
     error: str | None  # What is wrong with the log at present
 
+# %% ../../nbs/broadcast/channel.ipynb #c0a68371
+def open_log(place: Log | str | os.PathLike[str] | None) -> Log:
+    "The log at a place. Raises `TypeError` for what is none."
+    if place is None: return MemoryLog()
+    if isinstance(place, Log): return place
+    if isinstance(place, str) and place.startswith(('redis://', 'rediss://', 'unix://')): return RedisLog(place)
+    if isinstance(place, str) and '://' in place: raise ValueError(f"a channel knows redis://, rediss:// and unix://, and paths of files: not {place!r:.80}")
+    if isinstance(place, str | os.PathLike): return SQLiteLog(place)
+    raise TypeError(f"a channel needs a log, or the place of one: 'events.db', 'redis://localhost', MemoryLog(), SQLiteLog(…) or RedisLog(…), not {place!r:.80}")
+
+# %% ../../nbs/broadcast/channel.ipynb #605a8d4b
 class Channel:
     "Events for all who listen. Made once, at import; used from any event loop and thread."
     def __init__(self,
-        log: MemoryLog | None = None,  # Where events are kept: `MemoryLog`, `SQLiteLog` or `RedisLog`; a `MemoryLog()` if none is given
+        log: Log | str | os.PathLike[str] | None = None,  # Where events are kept: in memory, unless it is a path, `'redis://…'`, or a log
     ):
-        if not isinstance(log, MemoryLog | None): raise TypeError(f'a channel needs a log: MemoryLog, SQLiteLog or RedisLog, not {log!r:.80}')
-        self.log = MemoryLog() if log is None else log
-        self._readers: WeakSet[Subscription | Feed] = WeakSet()
-        self._lock = Lock()
+        self.log = open_log(log)
+        self._readers: WeakValueDictionary[int, Subscription | Feed] = WeakValueDictionary()
         self._closed, self._checked = False, False
+        self.log.listen(self._hear)
 
     async def publish(self,
         value: Any,  # One event: text, an FT, JSON-like data, a `ServerSentEvent` without an id; as for `to_event`
         topic: str = '',  # Who reads this topic, or all, gets it
         event: str | None = None,  # A name for the event
-    ) -> str:  # Its id
-        "Publish `value`. Raises `ValueError` or `TypeError` for what is not exactly one event, `LogError` if the log fails: then it may have been published, or not."
-        return await self.log.aappend(self._check(topic), frame_of(value, event))
+        end: bool = False,  # Whether the topic ends with it; `value` may be `None` then
+    ) -> str:  # Its id; without a value, that of the end
+        "Publish `value`. Raises `ValueError` or `TypeError` for what is not exactly one event, `LogError` if the topic has ended or the log fails: then it may have been published, or not."
+        return await self.log.aappend(self._post(value, topic, event, end))
 
     def publish_sync(self,
         value: Any,  # As for `publish`
         topic: str = '',  # As for `publish`
         event: str | None = None,  # As for `publish`
+        end: bool = False,  # As for `publish`
     ) -> str:  # Its id
         "As `publish`, from plain `def` handlers, threads and scripts; also in an event loop, which waits meanwhile. Not from a signal handler: `loop.add_signal_handler` calls one where it may publish."
-        return self.log.append(self._check(topic), frame_of(value, event))
+        return self.log.append(self._post(value, topic, event, end))
 
     def subscribe(self,
         *topics: str,  # Of these topics; of all without
-        after: str | None = None,  # The id after which to begin; `None` for now
+        after: str | None = None,  # The id after which to begin
+        since: str = 'now',  # Where to begin without an id: `'now'`, at the `'start'` of what is kept, or with the `'latest'` of each topic
     ) -> Subscription:  # For `async for`; its `aclose` and `async with` exist, and neither is needed
-        "What is published, as `Entry` and `Gap`."
-        if not isinstance(after, str | None): raise TypeError(f'after must be an id, which is a str, or None: {after!r}')
-        return self._reader(Subscription(self.log, check_topics(topics), after))
+        "What is published, as `Entry` and `Gap`, until all `topics` have ended."
+        names = check_topics(topics)
+        check_id('after', after)
+        check_since(since)
+        return self._reader(Subscription(self.log, Cursor(self.log, names, after, since)))
 
     def response(self,
         *topics: str,  # Of these topics; of all without
+        since: str = 'now',  # Where a client without an id begins: `'now'`, at the `'start'` of what is kept, or with the `'latest'` of each topic
+        not_before: str | None = None,  # An id: what was published up to it is not given, whatever id the client has; where the log does not know it, its end
         snapshot: Callable[[], Any] | None = None,  # Gives what it all comes to, for a client that is new or has missed something; async or, in a thread, sync
         heartbeat_interval: float | None = 15.0,  # Seconds of silence before a heartbeat, which carries the present id; `None` for never
         send_timeout: float = 30.0,  # Seconds for which a client may take nothing before it is dropped
     ) -> SSEResponse:
-        "A response that streams what is published, from where the client left off."
-        return ChannelResponse(self, check_topics(topics), snapshot, heartbeat_interval, send_timeout)
+        "A response that streams what is published, from where the client left off, until all `topics` have ended."
+        names = check_topics(topics)
+        check_since(since)
+        check_id('not_before', not_before)
+        if not (snapshot is None or callable(snapshot)): raise TypeError(f'snapshot must be a function without arguments: {snapshot!r:.80}')
+        def feed(after: str | None) -> Feed:
+            cursor = Cursor(self.log, names, after, None if snapshot else since, not_before)
+            return self._reader(Feed(self.log, cursor, snapshot))
+        return ChannelResponse(self, feed, heartbeat_interval, send_timeout)
+
+    async def disconnect(self,
+        topic: str,  # What they name
+    ) -> None:
+        "End, without words, the responses that name `topic` and are open now, in every process. They come back unless their handler refuses them."
+        check_topics((topic,))
+        await self.log.say(f'disconnect {topic}')
 
     async def tail(self) -> str:
         "The id of the last event: what a page that is rendered now gives its source as `after`."
@@ -331,31 +358,48 @@ class Channel:
         for reader in self._open_readers(): reader.stop()
         await self.log.aclose()
 
-    def _check(self, topic: Any) -> str:
+    def _post(self, value: Any, topic: Any, event: str | None, end: Any) -> Post:
         if self._closed: raise LogError('the channel is closed')
         check_topics((topic,))
-        return topic
+        if not isinstance(end, bool): raise TypeError(f'end must be True or False: {end!r:.80}')
+        if end and topic == '': raise ValueError("the topic '' cannot end: name a topic, as in publish(value, 'job 7', end=True)")
+        return Post(topic, None if end and value is None else frame_of(value, event), 'done' if end else None)
 
     def _reader(self, reader: Any) -> Any:
-        with self._lock: self._readers.add(reader)
+        self._readers[id(reader)] = reader
         if self._closed: reader.stop()
         if not self._checked and (loop := asyncio._get_running_loop()): self._check_workers(loop)
         return reader
 
     def _open_readers(self) -> list[Subscription | Feed]:
-        with self._lock: return [reader for reader in self._readers if not reader.ended]
+        readers = (ref() for ref in self._readers.valuerefs())
+        return [reader for reader in readers if reader and not reader.ended]
+
+    def _hear(self, word: str) -> None:
+        what, _, topic = word.partition(' ')
+        if what != 'disconnect': return
+        for reader in self._open_readers():
+            if isinstance(reader, Feed) and topic in (reader.topics or ()): reader.stop()
 
     def _check_workers(self, loop: asyncio.AbstractEventLoop) -> None:
         self._checked = True
-        if type(self.log) is MemoryLog and (workers := count_workers(loop)) > 1:
+        if not self.log.shared and (workers := count_workers(loop)) > 1:
             logger.warning('This app runs in %d processes (workers, or copies by procs=), and what one of them publishes to a channel in memory does not '
-                "reach the pages of the others. Use Channel(SQLiteLog('events.db')) for processes of one machine, or Channel(RedisLog(url)).", workers)
+                "reach the pages of the others. Use Channel('events.db') for processes of one machine, or Channel('redis://…').", workers)
+
+# %% ../../nbs/broadcast/channel.ipynb #f10fd8cf
+def check_since(since: Any) -> None:
+    "Raise `ValueError` for what is no place to begin."
+    if since not in SINCE: raise ValueError(f"since must be 'now', 'start' or 'latest': {since!r:.80}")
+
+def check_id(name: str, value: Any) -> None:
+    "Raise `TypeError` for what is no id."
+    if not isinstance(value, str | None): raise TypeError(f'{name} must be an id, which is a str, or None: {value!r:.80}')
 
 class ChannelResponse(SSEResponse):
     "The response of a channel."
-    def __init__(self, channel: Channel, topics: frozenset[str] | None, snapshot: Callable[[], Any] | None, heartbeat_interval: float | None, send_timeout: float):
-        if not (snapshot is None or callable(snapshot)): raise TypeError(f'snapshot must be a function without arguments: {snapshot!r:.80}')
+    def __init__(self, channel: Channel, feed: Callable[[str | None], Feed], heartbeat_interval: float | None, send_timeout: float):
         super().__init__(channel.subscribe, heartbeat_interval=heartbeat_interval, send_timeout=send_timeout)
-        self._open = lambda after: channel._reader(Feed(channel.log, topics, after, snapshot))
+        self._feed = feed
 
-    def open(self, last_event_id: str | None) -> ReadySource: return self._open(last_event_id)
+    def open(self, last_event_id: str | None) -> ReadySource: return self._feed(last_event_id)

@@ -7,29 +7,33 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/broadcast/log.html.md"""
 # %% ../../nbs/broadcast/log.ipynb #610bdcce
 from __future__ import annotations
 
-import asyncio, os
+import asyncio, json, os, sys
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
-from functools import cache
-from heapq import merge
-from itertools import chain
+from heapq import heappop, heappush, merge
+from itertools import chain, count
 from secrets import token_hex
-from threading import Lock
+from threading import RLock
 from time import monotonic
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import WeakMethod, WeakValueDictionary
 
-from ..core.event import Frame
+from .store import First, LogError, Post, Record, Refused, Row
+from ..core.event import Frame, ServerSentEvent
 from ..core.source import LIMIT, TURN
 
 # %% auto #0
-__all__ = ['SHARED', 'IN_ALL', 'Entry', 'Gap', 'LogError', 'Batch', 'fill', 'Reader', 'Audience', 'topics_of', 'check_count',
-           'Topic', 'beyond', 'History', 'numbered', 'logs', 'MemoryLog']
+__all__ = ['UNTOLD', 'SHARED', 'IN_ALL', 'ORPHANED', 'Entry', 'Gap', 'End', 'Batch', 'fill', 'Reader', 'Audience', 'topics_of',
+           'check_count', 'Topic', 'beyond', 'History', 'Section', 'Readers', 'Mirror', 'Log', 'numbered', 'MemoryLog']
 
 # %% ../../nbs/broadcast/log.ipynb #08147d2f
+UNTOLD = '.untold'  # behind an id: one that no log knows
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     "An event in a log."
@@ -43,28 +47,43 @@ class Gap:
     after: str  # The id after which something is missing
     id: str  # What was published after this one follows
 
-class LogError(RuntimeError):
-    "A log that cannot do what it is asked, and why."
+    @property
+    def frame(self) -> Frame:
+        "The event `gap` that tells a page."
+        return ServerSentEvent(json.dumps({'after': self.after}), event='gap', id=self.id).encode()
+
+@dataclass(frozen=True, slots=True)
+class End:
+    "The end of a topic, which stands in a log as events do."
+    position: int
+    id: str
+    topic: str
+    state: str  # how it ended
+    frame: Frame = Frame(b'')
 
 # %% ../../nbs/broadcast/log.ipynb #c0836024
 SHARED = 64  # batches that are kept for others
 
 class Batch:
     "Entries in a row; all readers that stand before them share it."
-    __slots__ = 'entries', 'joined', 'end', 'more'
-    def __init__(self, entries: list[Entry], end: int, more: bool = False):
-        self.entries, self.joined = entries, b''.join([entry.frame for entry in entries])
+    __slots__ = 'entries', 'ends', 'joined', 'end', 'more'
+    def __init__(self, entries: list[Entry], ends: list[End], end: int, more: bool = False):
+        self.entries, self.ends = entries, ends
+        self.joined: bytes = entries[0].frame if len(entries) == 1 else b''.join([entry.frame for entry in entries])
         self.end, self.more = end, more  # the reader's next position, and whether something follows it already
 
-def fill(found: Iterator[tuple[int, Entry]], end: int) -> Batch:
+def fill(found: Iterable[tuple[int, Entry | End]], end: int) -> Batch:
     "A batch of what is `found`, as much as it may hold; where that is all, it ends at `end`."
-    entries, size, last = [], 0, end
+    entries: list[Entry] = []
+    ends: list[End] = []
+    size, last = 0, end
     for position, entry in found:
         size += len(entry.frame)
-        if entries and size > LIMIT: return Batch(entries, last, more=True)
-        entries.append(entry)
+        if entries and size > LIMIT: return Batch(entries, ends, last, more=True)
+        if isinstance(entry, Entry): entries.append(entry)
+        else: ends.append(entry)
         last = position
-    return Batch(entries, end)
+    return Batch(entries, ends, end)
 
 # %% ../../nbs/broadcast/log.ipynb #3260ae34
 class Reader(Protocol):
@@ -74,8 +93,8 @@ class Reader(Protocol):
 
 class Audience:
     "The readers of a log in one event loop."
-    def __init__(self, loop: asyncio.AbstractEventLoop, lock: Lock):
-        self.loop, self._lock, self._context = loop, lock, Context()
+    def __init__(self, loop: asyncio.AbstractEventLoop, section: Section):
+        self.loop, self._section, self._context = loop, section, Context()
         self.readers: dict[str | None, dict[Reader, None]] = {}  # in the order in which they came: so they lie in memory
         self._called: set[str] = set()  # topics, for the next round
         self._waiting: list[Reader] = []  # for their turn in this one
@@ -90,7 +109,7 @@ class Audience:
             if not self.readers[topic]: del self.readers[topic]
 
     def call(self, topic: str) -> None:
-        "Wake the readers of `topic` soon; from any thread that has the lock. Raises `RuntimeError` if the loop is closed."
+        "Wake the readers of `topic` soon; from any thread, inside of the section. Raises `RuntimeError` if the loop is closed."
         if topic not in self.readers and None not in self.readers: return
         self._called.add(topic)
         if self._going: return
@@ -105,11 +124,11 @@ class Audience:
         try:
             while self._waiting and monotonic() < turn_ends: self._waiting.pop().wake(False)
         finally:
-            with self._lock: self._going = bool(self._waiting or self._called)
+            with self._section: self._going = bool(self._waiting or self._called)
             if self._going: self.loop.call_soon(self._go, context=self._context)
 
     def _next_round(self) -> list[Reader]:
-        with self._lock: called, self._called = self._called, set()
+        with self._section: called, self._called = self._called, set()
         return list(dict.fromkeys(chain.from_iterable(self.readers.get(topic, ()) for topic in (None, *called))))
 
 def topics_of(reader: Reader) -> frozenset[str] | tuple[None]:
@@ -125,10 +144,12 @@ def check_count(name: str, value: Any) -> None:
 
 class Topic:
     "What is kept of one topic."
-    __slots__ = 'positions', 'trimmed', 'readers'
+    __slots__ = 'positions', 'trimmed', 'readers', 'ended', 'lost'
     def __init__(self, trimmed: int):
         self.positions: deque[int] = deque()
+        self.lost = False  # whether some of it are gone
         self.trimmed, self.readers = trimmed, 0  # up to where events are gone; how many wait for more
+        self.ended: End | None = None
 
 def beyond(positions: deque[int], position: int) -> Iterator[int]:
     "Those of the sorted `positions` that are greater."
@@ -138,17 +159,18 @@ class History:
     "Events by their positions, the last `maxlen` of each topic. Nothing is known of those up to `start`."
     def __init__(self, maxlen: int, start: int = 0):
         self.maxlen, self.end = maxlen, start  # `end`: the position of the last event
-        self._entries: dict[int, Entry] = {}
+        self._entries: dict[int, Entry | End] = {}
         self._sequence: deque[int] = deque()  # their positions, and some of events that are gone
         self._topics: dict[str, Topic] = {}
         self._trimmed = self._forgotten = start  # up to where events are gone: of any topic, of forgotten ones
 
-    def add(self, position: int, entry: Entry) -> None:
+    def add(self, position: int, entry: Entry | End) -> None:
         self._entries[position], self.end = entry, position
         self._sequence.append(position)
-        positions = self.topic(entry.topic).positions
-        positions.append(position)
-        if len(positions) > self.maxlen: self._trim(entry.topic)
+        topic = self.topic(entry.topic)
+        topic.positions.append(position)
+        if isinstance(entry, End): topic.ended = entry
+        if len(topic.positions) > self.maxlen: self._trim(entry.topic)
         if len(self._entries) > IN_ALL * self.maxlen: self._trim(self._oldest().topic)
 
     def topic(self, name: str) -> Topic:
@@ -165,13 +187,13 @@ class History:
     def _trim(self, name: str) -> None:
         "Let the oldest event of a topic go."
         topic = self._topics[name]
-        topic.trimmed = topic.positions.popleft()
+        topic.trimmed, topic.lost = topic.positions.popleft(), True
         self._trimmed = max(self._trimmed, topic.trimmed)
         del self._entries[topic.trimmed]
         if len(self._sequence) > 2 * len(self._entries) + 100: self._sequence = deque(self._entries)
         self.forget(name)
 
-    def _oldest(self) -> Entry:
+    def _oldest(self) -> Entry | End:
         while self._sequence[0] not in self._entries: self._sequence.popleft()
         return self._entries[self._sequence[0]]
 
@@ -180,149 +202,309 @@ class History:
         if topics is None: return self._trimmed
         return max(self._topics[name].trimmed if name in self._topics else self._forgotten for name in topics)
 
+    def _kept(self, topics: frozenset[str] | None) -> list[Topic]:
+        "Those of `topics` of which something is kept."
+        names: Iterable[str] = self._topics if topics is None else topics & self._topics.keys()
+        return [topic for topic in (self._topics[name] for name in names) if topic.positions]
+
     def count(self, topics: frozenset[str] | None, position: int) -> int:
         "How many events follow `position` on `topics`."
-        names = self._topics if topics is None else topics & self._topics.keys()
-        return sum(len(positions) - bisect_right(positions, position) for positions in (self._topics[name].positions for name in names))
+        return sum(len(topic.positions) - bisect_right(topic.positions, position) for topic in self._kept(topics))
 
-    def after(self, topics: frozenset[str] | None, position: int) -> Iterator[tuple[int, Entry]]:
+    def first(self, topics: frozenset[str] | None) -> First:
+        "The position before all that is kept of `topics`."
+        kept = self._kept(topics)
+        lost = self._trimmed > 0 if topics is None else any(topic.lost for topic in kept)
+        return First(min((topic.positions[0] - 1 for topic in kept), default=self.end), self.floor(topics), lost)
+
+    def latest(self, topics: frozenset[str] | None) -> list[Entry]:
+        "The last event of each topic, in order."
+        found = (entry for topic in self._kept(topics) for entry in [self._last(topic)] if entry)
+        return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
+
+    def _last(self, topic: Topic) -> tuple[int, Entry] | None:
+        "The last event of a topic, which may be the one before its end."
+        for position in (topic.positions[-1], *([topic.positions[-2]] if len(topic.positions) > 1 else [])):
+            if isinstance(entry := self._entries[position], Entry): return position, entry
+        return None
+
+    def ended(self, name: str) -> End | None:
+        "The end of a topic, if it is here."
+        return self._topics[name].ended if name in self._topics else None
+
+    def has(self, name: str) -> bool:
+        "Whether something of a topic is here, so that its end would be too."
+        return name in self._topics and bool(self._topics[name].positions)
+
+    def after(self, topics: frozenset[str] | None, position: int) -> Iterator[tuple[int, Entry | End]]:
         "What follows `position` on `topics`, in order."
         found = [self._sequence] if topics is None else [self._topics[name].positions for name in topics if name in self._topics]
         later = merge(*(beyond(positions, position) for positions in found))
         return ((p, self._entries[p]) for p in later if p in self._entries)
 
 # %% ../../nbs/broadcast/log.ipynb #0f58c929
-def numbered(epoch: str, id: str) -> int | None:
-    "The number in an `id` of an epoch, or `None`."
-    number = id.rpartition('-')[2]
-    return int(number) if number.isascii() and number.isdigit() and len(number) < 20 and f'{epoch}-{int(number)}' == id else None
+class Section:
+    "What one thread at a time may enter, and a finalizer that interrupts that thread. What changes something is put off until nobody is inside."
+    def __init__(self) -> None:
+        self._lock, self._depth = RLock(), 0
+        self._changes: deque[Callable[[], object]] = deque()
 
-@cache
-def logs() -> WeakSet[MemoryLog]:
-    "All logs of this process; in processes that it forks they begin anew."
-    made: WeakSet[MemoryLog] = WeakSet()
-    if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=lambda: [log._begin() for log in made])
-    return made
+    def at_end(self, change: Callable[[], object]) -> None:
+        "Call `change` when the section ends."
+        self._changes.append(change)
 
-class MemoryLog:
-    "A log in the memory of one process."
-    def __init__(self,
-        maxlen: int = 10_000,  # Events of one topic that are kept; of all topics together ten times as many
-    ):
+    def __enter__(self) -> Section:
+        # where the interpreter ends, the thread that was inside may have been stopped there
+        if not self._lock.acquire(blocking=False) and not sys.is_finalizing(): self._lock.acquire()
+        self._depth += 1
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            while self._depth == 1 and self._changes: self._changes.popleft()()
+        finally:
+            self._depth -= 1
+            with suppress(RuntimeError): self._lock.release()
+        if self._changes and not self._depth:  # by a finalizer, after the last look
+            with self: pass
+
+# %% ../../nbs/broadcast/log.ipynb #ae3d6205
+class Readers:
+    "All readers of a log, by the loops in which they wait. All of it inside of the log's section."
+    def __init__(self, section: Section, history: History):
+        self._section, self.history = section, history
+        self._audiences: dict[asyncio.AbstractEventLoop, Audience] = {}
+
+    def __len__(self) -> int: return len(self._audiences)
+
+    def add(self, loop: asyncio.AbstractEventLoop, reader: Reader) -> None:
+        if loop not in self._audiences: self._audiences[loop] = Audience(loop, self._section)
+        self._audiences[loop].add(reader)
+        for name in reader.topics or (): self.history.topic(name).readers += 1
+
+    def discard(self, reader: Reader) -> None:
+        audience = next((audience for audience in self._audiences.values() if audience.has(reader)), None)
+        if not audience: return
+        audience.discard(reader)
+        if not audience.readers: del self._audiences[audience.loop]
+        for name in topics_of(reader): self._leave(name, 1)
+
+    def call(self, topic: str | None) -> None:
+        "Wake all that read `topic`, soon."
+        for audience in list(self._audiences.values()):
+            try: audience.call(topic)
+            except RuntimeError:  # its loop is closed
+                del self._audiences[audience.loop]
+                for name, readers in audience.readers.items(): self._leave(name, len(readers))
+
+    def move(self, history: History) -> None:
+        "Go on with another history; all find out whether they miss something."
+        self.history = history
+        waiting = [(name, len(readers)) for audience in self._audiences.values() for name, readers in audience.readers.items()]
+        for name, count in waiting:
+            if name is not None: history.topic(name).readers += count
+        for name in dict(waiting): self.call(name)
+
+    def _leave(self, name: str | None, count: int) -> None:
+        "So many readers of a topic do not wait any more."
+        if name is None: return
+        self.history.topic(name).readers -= count
+        self.history.forget(name)
+
+# %% ../../nbs/broadcast/log.ipynb #222e5a31
+class Mirror(ABC):
+    "The events that a process has at hand, and who waits for more."
+    whole = False  # whether they are all that there are
+
+    def __init__(self, maxlen: int):
         check_count('maxlen', maxlen)
         self.maxlen = maxlen
         self._begin()
-        logs().add(self)
 
     def _begin(self) -> None:
         "Begin, in this process."
-        self._lock, self._history, self._epoch = Lock(), History(self.maxlen), token_hex(6)
+        self._section, self._history = Section(), History(self.maxlen)
+        self._readers = Readers(self._section, self._history)
         self._batches: dict[tuple[frozenset[str] | None, int], Batch] = {}
-        self._audiences: dict[asyncio.AbstractEventLoop, Audience] = {}
+
+    def _add_row(self, row: Row) -> None:
+        self._history.add(row.position, self._entry(row))
+        self._batches = {}
+        self._readers.call(row.topic)
+
+    def _begin_anew(self, start: int) -> None:
+        "Begin with what follows `start`."
+        self._history, self._batches = History(self.maxlen, start), {}
+        self._readers.move(self._history)
+
+    def _entry(self, row: Row) -> Entry | End:
+        id = self.id(row.position)
+        return End(row.position, id, row.topic, row.end) if row.end is not None else Entry(id, row.topic, Frame(f'id: {id}\n'.encode() + row.data))
+
+    @property
+    @abstractmethod
+    def end(self) -> int | None: "The last position that is known to exist; `None` while none is."
+
+    @abstractmethod
+    def id(self, position: int) -> str: "The id of a position."
+
+    def read(self, topics: frozenset[str] | None, position: int, told: int = 0) -> Batch | None:
+        "What follows `position` on `topics`, without waiting; `None` if some of it is not here, but for what is gone up to `told`."
+        batch = None if told > position else self._batches.get((topics, position))
+        if batch is None:
+            with self._section:
+                if not self._history.floor(topics) <= max(position, told) or position > (self.end or 0): return None
+                batch = fill(self._history.after(topics, position), max(position, self._history.end))
+                if told <= position and len(self._batches) < SHARED: self._batches[topics, position] = batch
+        return batch
+
+    def ends(self, topics: frozenset[str], position: int) -> dict[str, End] | None:
+        "Those of `topics` that have ended up to `position`; `None` if some of them are not here."
+        with self._section:
+            found = {name: end for name in topics if (end := self._history.ended(name))}
+            known = position <= self._history.end and all(self._history.has(name) for name in topics)
+            return found if known or self.whole or len(found) == len(topics) else None
+
+    def count(self, topics: frozenset[str] | None, position: int) -> int:
+        "How many of the events that are here follow `position`."
+        with self._section: return self._history.count(topics, position)
+
+    def add(self, reader: Reader) -> None:
+        "Wake `reader`, in the running loop, when something comes."
+        loop = asyncio.get_running_loop()
+        with self._section: self._section.at_end(lambda: self._readers.add(loop, reader))
+
+    def discard(self, reader: Reader) -> None:
+        "Forget a `reader`."
+        with self._section: self._section.at_end(lambda: self._readers.discard(reader))
+
+# %% ../../nbs/broadcast/log.ipynb #63631295
+_logs: WeakValueDictionary[int, Log] = WeakValueDictionary()
+
+def _each(name: str) -> Callable[[], None]:
+    def call() -> None:
+        for log in list(_logs.values()): getattr(log, name)()
+    return call
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(before=_each('before_fork'), after_in_parent=_each('after_fork'), after_in_child=_each('begin_in_child'))
+
+class Log(Mirror):
+    "What all logs can do."
+    shared = False  # whether other processes read and write it too
+
+    def __init__(self, maxlen: int):
+        super().__init__(maxlen)
+        self._listeners: list[WeakMethod[Callable[[str], object]]] = []
+        _logs[id(self)] = self
 
     @property
     def error(self) -> str | None:
         "What is wrong at present."
         return None
 
+    @abstractmethod
+    def position(self, id: str) -> int | None: "The position of an `id`; `None` for what cannot be one of this log."
+    @abstractmethod
+    def append(self, post: Post) -> str: "Append, from any thread. The id of the event, or else of the end."
+    @abstractmethod
+    async def aappend(self, post: Post) -> str: "As `append`, without blocking the loop."
+    @abstractmethod
+    async def fetch(self, topics: frozenset[str] | None, position: int, told: int = 0) -> Batch | None: "What follows `position` where `read` cannot tell; `None` if some of it is gone."
+    @abstractmethod
+    async def fetch_ends(self, topics: frozenset[str]) -> dict[str, End]: "Those of `topics` that have ended."
+    @abstractmethod
+    async def first(self, topics: frozenset[str] | None) -> First: "Where what is kept of `topics` begins."
+    @abstractmethod
+    async def latest(self, topics: frozenset[str] | None) -> tuple[list[Entry], int]: "The last event of each topic, and where the log ended then."
+    @abstractmethod
+    async def tail(self) -> str: "The id of the last position that there is now, anywhere."
+    @abstractmethod
+    async def record(self, key: str) -> Record | None: "The record under `key`, which a `Post` may change."
+    @abstractmethod
+    async def say(self, word: str) -> None: "Say a word that all who `listen` hear at once, in each process that reads."
+
+    def listen(self, heard: Callable[[str], object]) -> None:
+        "Have a method called with each word, in any thread, as long as its object lives."
+        self._listeners.append(WeakMethod(heard))
+
+    def _hear(self, word: str) -> None:
+        for listener in self._listeners:
+            if heard := listener(): heard(word)
+
+    def before_fork(self) -> None: "A process is about to be forked off, which has none of the threads."
+    def after_fork(self) -> None: "It was, and this is the one that goes on."
+    def begin_in_child(self) -> None:
+        "Begin anew, in the process that was forked off."
+        self._begin()
+
+    def start(self) -> None: "Somebody is going to read."
+    async def ready(self) -> None: "Wait until `end` is known."
+    async def aclose(self) -> None: "Let go of what is held open."
+
+# %% ../../nbs/broadcast/log.ipynb #758896a4
+def numbered(epoch: str, id: str) -> int | None:
+    "The number in an `id` of an epoch, or `None`."
+    number = id.rpartition('-')[2]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 20 and f'{epoch}-{int(number)}' == id else None
+
+ORPHANED = ('this process was forked from the one whose pages read this channel, and a channel in memory does not reach them: '
+    "use Channel('events.db') or Channel('redis://…')")
+
+class MemoryLog(Log):
+    "A log in the memory of one process."
+    whole = True
+    _orphaned = False  # whether this process was forked from one that has readers
+
+    def __init__(self,
+        maxlen: int = 10_000,  # Events of one topic that are kept; of all topics together ten times as many
+    ): super().__init__(maxlen)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._epoch, self._numbers = token_hex(6), count(1)
+        self._rows: list[Row] = []  # which have their number, and are not in the history yet
+        self._records: dict[str, Record | None] = {}
+
     @property
-    def end(self) -> int | None:
-        "The last position that there is; `None` while that is not known."
-        return self._history.end
+    def end(self) -> int: return self._history.end
+    def id(self, position: int) -> str: return f'{self._epoch}-{position}'
+    def position(self, id: str) -> int | None: return numbered(self._epoch, id)
 
-    def id(self, position: int) -> str:
-        "The id of a position."
-        return f'{self._epoch}-{position}'
+    def begin_in_child(self) -> None:
+        self._orphaned = bool(self._readers)
+        self._begin()
 
-    def position(self, id: str) -> int | None:
-        "The position of an `id`; `None` for what cannot be one of this log."
-        return numbered(self._epoch, id)
+    def append(self, post: Post) -> str:
+        if self._orphaned and not self._readers: raise LogError(ORPHANED)
+        with self._section:
+            self._check(post)
+            rows = [Row(next(self._numbers), post.topic, data, end) for data, end in post.parts()]
+            for row in rows: heappush(self._rows, row)
+            self._section.at_end(self._add_rows)
+        return self.id(rows[0].position if rows else self.end)
 
-    def append(self, topic: str, data: bytes) -> str:
-        "Append an event, in wire format and without an id; from any thread. Returns its id."
-        with self._lock:
-            return self._add(self._history.end + 1, topic, data)
+    def _check(self, post: Post) -> None:
+        "Refuse what may not be appended, else change the record."
+        ended = self._history.ended(post.topic) or any(row.topic == post.topic and row.end for row in self._rows)
+        if ended and post.parts(): raise Refused.ended(post.topic)
+        if not (change := post.change): return
+        if self._records.get(change.key) != change.expected: raise Refused.changed(change.key)
+        self._records[change.key] = change.becomes
+        if change.becomes is None: del self._records[change.key]
 
-    async def aappend(self, topic: str, data: bytes) -> str:
-        "As `append`, without blocking the loop."
-        return self.append(topic, data)
+    def _add_rows(self) -> None:
+        while self._rows: self._add_row(heappop(self._rows))
 
-    def _add(self, position: int, topic: str, data: bytes) -> str:
-        entry = self._entry(position, topic, data)
-        self._history.add(position, entry)
-        self._batches = {}
-        for audience in list(self._audiences.values()): self._call(audience, topic)
-        return entry.id
+    async def aappend(self, post: Post) -> str: return self.append(post)
+    async def fetch(self, topics: frozenset[str] | None, position: int, told: int = 0) -> Batch | None: return None
+    async def fetch_ends(self, topics: frozenset[str]) -> dict[str, End]: return self.ends(topics, self.end) or {}
+    async def tail(self) -> str: return self.id(self.end)
+    async def record(self, key: str) -> Record | None: return self._records.get(key)
+    async def say(self, word: str) -> None: self._hear(word)
 
-    def _call(self, audience: Audience, topic: str | None) -> None:
-        try: audience.call(topic)
-        except RuntimeError:  # its loop is closed
-            del self._audiences[audience.loop]
-            for name, readers in audience.readers.items(): self._leave(name, len(readers))
+    async def first(self, topics: frozenset[str] | None) -> First:
+        with self._section: return self._history.first(topics)
 
-    def _leave(self, name: str | None, count: int) -> None:
-        "So many readers of a topic do not wait any more."
-        if name is None: return
-        self._history.topic(name).readers -= count
-        self._history.forget(name)
-
-    def _renew(self, start: int) -> None:
-        "Begin anew with what follows `start`; readers find out whether they miss something."
-        self._history, self._batches = History(self._history.maxlen, start), {}
-        for audience in list(self._audiences.values()):
-            for name, readers in audience.readers.items():
-                if name is not None: self._history.topic(name).readers += len(readers)
-        for audience in list(self._audiences.values()):
-            for name in list(audience.readers): self._call(audience, name)
-
-    def _entry(self, position: int, topic: str, data: bytes) -> Entry:
-        id = self.id(position)
-        return Entry(id, topic, Frame(f'id: {id}\n'.encode() + data))
-
-    def read(self, topics: frozenset[str] | None, position: int) -> Batch | None:
-        "What follows `position` on `topics`, without waiting; `None` if some of it is not here."
-        batch = self._batches.get((topics, position))
-        if batch is None:
-            with self._lock:
-                if not self._history.floor(topics) <= position <= self.end: return None
-                batch = fill(self._history.after(topics, position), max(position, self._history.end))
-                if len(self._batches) < SHARED: self._batches[topics, position] = batch
-        return batch
-
-    async def fetch(self, topics: frozenset[str] | None, position: int) -> Batch | None:
-        "What follows `position` where `read` cannot tell; `None` if some of it is gone."
-        return None
-
-    def count(self, topics: frozenset[str] | None, position: int) -> int:
-        "How many of the events that are here follow `position`."
-        with self._lock: return self._history.count(topics, position)
-
-    def add(self, reader: Reader) -> None:
-        "Wake `reader`, in the running loop, when something comes."
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            if loop not in self._audiences: self._audiences[loop] = Audience(loop, self._lock)
-            self._audiences[loop].add(reader)
-            for name in reader.topics or (): self._history.topic(name).readers += 1
-
-    def discard(self, reader: Reader) -> None:
-        "Forget a `reader`."
-        with self._lock:
-            audience = next((audience for audience in self._audiences.values() if audience.has(reader)), None)
-            if not audience: return
-            audience.discard(reader)
-            if not audience.readers: del self._audiences[audience.loop]
-            for name in topics_of(reader): self._leave(name, 1)
-
-    def start(self) -> None:
-        "Somebody is going to read."
-
-    async def ready(self) -> None:
-        "Wait until `end` is known."
-
-    async def tail(self) -> str:
-        "The id of the last position that there is now, anywhere."
-        return self.id(self._history.end)
-
-    async def aclose(self) -> None:
-        "Let go of what is held open."
+    async def latest(self, topics: frozenset[str] | None) -> tuple[list[Entry], int]:
+        with self._section: return self._history.latest(topics), self.end

@@ -7,27 +7,31 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/broadcast/redis.html.md"""
 # %% ../../nbs/broadcast/redis.ipynb #ebc10222
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import json, re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
-from .log import IN_ALL, LogError, check_count
-from .store import Page, Row, StoredLog
+from .log import IN_ALL, check_count
+from .store import First, LogError, News, Page, Post, Record, Refused, Row
+from .stored import StoredLog
 
 # %% auto #0
-__all__ = ['BEGIN', 'APPEND', 'TAIL', 'READ', 'TIMEOUT', 'BLOCK', 'SHIFT', 'LAST', 'position_of', 'id_of', 'make_client',
-           'RedisStore', 'RedisLog']
+__all__ = ['FORMAT', 'BEGIN', 'APPEND', 'TAIL', 'READ', 'FIRST', 'LATEST', 'ENDS', 'TIMEOUT', 'BLOCK', 'SHIFT', 'LAST', 'WORDS',
+           'position_of', 'id_of', 'make_client', 'rows_of', 'RedisStore', 'RedisLog']
 
 # %% ../../nbs/broadcast/redis.ipynb #5cf6c2c0
-BEGIN = '''
-local log, gone, topics = KEYS[1], KEYS[2], KEYS[3]
+FORMAT = '2'  # of what is kept in Redis
+
+BEGIN = f'''
+local log, gone, topics, records = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 if redis.call('EXISTS', log, gone) < 2 then
     local born = redis.call('XADD', log, '*', 'born', '')
     redis.call('XDEL', log, born)
     redis.call('DEL', gone)
-    redis.call('HSET', gone, 'any', born, 'forgotten', born)
+    redis.call('HSET', gone, 'format', '{FORMAT}', 'born', born, 'any', born, 'forgotten', born)
+elseif redis.call('HGET', gone, 'format') ~= '{FORMAT}' then
+    return redis.error_reply('the log under ' .. log .. ' is of another version of fasthtml-sse: choose another name')
 end
 local function last_id()
     local info = redis.call('XINFO', 'STREAM', log)
@@ -35,61 +39,146 @@ local function last_id()
         if info[i] == 'last-generated-id' then return info[i + 1] end
     end
 end
+local function numbers(id)
+    local ms, seq = string.match(id, '(%d+)-(%d+)')
+    return tonumber(ms), tonumber(seq)
+end
+local function before(a, b)
+    local a1, a2 = numbers(a)
+    local b1, b2 = numbers(b)
+    return a1 < b1 or a1 == b1 and a2 < b2
+end
+local function at(id) return redis.call('XRANGE', log, id, id)[1] end
 '''
 
+# %% ../../nbs/broadcast/redis.ipynb #e7e292ea
 APPEND = BEGIN + '''
-local function later(a, b)
-    local a1, a2 = string.match(a, '(%d+)-(%d+)')
-    local b1, b2 = string.match(b, '(%d+)-(%d+)')
-    if a1 == b1 then return tonumber(a2) > tonumber(b2) and a or b end
-    return tonumber(a1) > tonumber(b1) and a or b
-end
-
 local function advance(field, id)
-    redis.call('HSET', gone, field, later(id, redis.call('HGET', gone, field) or redis.call('HGET', gone, 'forgotten')))
+    local known = redis.call('HGET', gone, field) or redis.call('HGET', gone, 'forgotten')
+    redis.call('HSET', gone, field, before(known, id) and id or known)
 end
 
 local function remove(topic)
-    local id = redis.call('LPOP', topics .. topic)
-    if not id then return false end
-    redis.call('XDEL', log, id)
-    advance('any', id)
-    if redis.call('EXISTS', topics .. topic) == 1 then
-        advance('of ' .. topic, id)
+    local first = redis.call('XRANGE', topics .. topic, '-', '+', 'COUNT', 1)[1]
+    if not first then return false end
+    redis.call('XDEL', topics .. topic, first[1])
+    redis.call('XDEL', log, first[1])
+    advance('any', first[1])
+    if redis.call('XLEN', topics .. topic) > 0 then
+        advance('of ' .. topic, first[1])
+        redis.call('HSET', gone, 'lost ' .. topic, 1)
     else
-        redis.call('HDEL', gone, 'of ' .. topic)
-        advance('forgotten', id)
+        redis.call('DEL', topics .. topic)
+        redis.call('HDEL', gone, 'of ' .. topic, 'ended ' .. topic, 'lost ' .. topic)
+        advance('forgotten', first[1])
     end
     return true
 end
 
-local maxlen, in_all, ids = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
-for i = 3, #ARGV, 2 do
-    local topic = ARGV[i]
-    local list = topics .. topic
-    if redis.call('EXISTS', list) == 0 then redis.call('HSET', gone, 'of ' .. topic, redis.call('HGET', gone, 'forgotten')) end
-    local id = redis.call('XADD', log, '*', 'topic', topic, 'data', ARGV[i + 1])
-    redis.call('RPUSH', list, id)
-    ids[#ids + 1] = id
-    while redis.call('LLEN', list) > maxlen do remove(topic) end
-    while redis.call('XLEN', log) > in_all do
-        local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-        if not remove(first[2][2]) then
-            redis.call('XDEL', log, first[1])
-            advance('any', first[1])
-            advance('forgotten', first[1])
+local function add(topic, ...)
+    if redis.call('HEXISTS', gone, 'of ' .. topic) == 0 then
+        redis.call('DEL', topics .. topic)  -- of a log that was here before
+        redis.call('HSET', gone, 'of ' .. topic, redis.call('HGET', gone, 'forgotten'))
+    end
+    local id = redis.call('XADD', log, '*', 'topic', topic, ...)
+    redis.call('XADD', topics .. topic, id, '', '')
+    return id
+end
+
+local maxlen, in_all, results = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
+for i = 3, #ARGV, 8 do
+    local topic, has_data, data, has_end, state, key, expected, becomes = unpack(ARGV, i, i + 7)
+    local id = false
+    if has_data .. has_end ~= '' and redis.call('HEXISTS', gone, 'ended ' .. topic) == 1 then
+        id = 'ended'
+    elseif key ~= '' and (redis.call('HGET', records, key) or '') ~= expected then
+        id = 'changed'
+    else
+        if key ~= '' and becomes == '' then redis.call('HDEL', records, key) end
+        if key ~= '' and becomes ~= '' then redis.call('HSET', records, key, becomes) end
+        if has_data ~= '' then id = add(topic, 'data', data) end
+        if has_end ~= '' then
+            local ended = add(topic, 'data', '', 'state', state)
+            redis.call('HSET', gone, 'ended ' .. topic, ended)
+            id = id or ended
+        end
+        while redis.call('XLEN', topics .. topic) > maxlen do remove(topic) end
+        while redis.call('XLEN', log) > in_all do
+            local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+            if not remove(first[2][2]) then
+                redis.call('XDEL', log, first[1])
+                advance('any', first[1])
+                advance('forgotten', first[1])
+            end
+        end
+    end
+    results[#results + 1] = id or last_id()
+end
+return results
+'''
+
+# %% ../../nbs/broadcast/redis.ipynb #265393bf
+TAIL = BEGIN + "return last_id()"
+
+# What the next ones give: the last id, up to where something of each topic is gone, and entries
+READ = BEGIN + '''
+local start, limit, found, floors = ARGV[1], tonumber(ARGV[2]), {}, {}
+if #ARGV == 2 then
+    return {last_id(), {redis.call('HGET', gone, 'any')}, redis.call('XRANGE', log, start, '+', 'COUNT', limit)}
+end
+for i = 3, #ARGV do
+    floors[#floors + 1] = redis.call('HGET', gone, 'of ' .. ARGV[i]) or redis.call('HGET', gone, 'forgotten')
+    for _, entry in ipairs(redis.call('XRANGE', topics .. ARGV[i], start, '+', 'COUNT', limit)) do found[#found + 1] = entry[1] end
+end
+if #ARGV > 3 then table.sort(found, before) end
+local entries = {}
+for i = 1, math.min(limit, #found) do entries[i] = at(found[i]) end
+return {last_id(), floors, entries}
+'''
+
+FIRST = BEGIN + '''
+local first, floors, lost = false, {}, 0
+if #ARGV == 0 then
+    local entry, any = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1], redis.call('HGET', gone, 'any')
+    return {last_id(), {any}, entry and {entry} or {}, any ~= redis.call('HGET', gone, 'born') and 1 or 0}
+end
+for i = 1, #ARGV do
+    floors[i] = redis.call('HGET', gone, 'of ' .. ARGV[i]) or redis.call('HGET', gone, 'forgotten')
+    local entry = redis.call('XRANGE', topics .. ARGV[i], '-', '+', 'COUNT', 1)[1]
+    if entry and (not first or before(entry[1], first)) then first = entry[1] end
+    lost = math.max(lost, redis.call('HEXISTS', gone, 'lost ' .. ARGV[i]))
+end
+return {last_id(), floors, first and {at(first)} or {}, lost}
+'''
+
+LATEST = BEGIN + '''
+local wanted, found, entries = ARGV, {}, {}
+if #ARGV == 0 then
+    wanted = {}
+    for _, field in ipairs(redis.call('HKEYS', gone)) do
+        if string.sub(field, 1, 3) == 'of ' then wanted[#wanted + 1] = string.sub(field, 4) end
+    end
+end
+for _, topic in ipairs(wanted) do
+    for _, entry in ipairs(redis.call('XREVRANGE', topics .. topic, '+', '-', 'COUNT', 2)) do
+        if entry[1] ~= redis.call('HGET', gone, 'ended ' .. topic) then
+            found[#found + 1] = entry[1]
+            break
         end
     end
 end
-return ids
+table.sort(found, before)
+for i, id in ipairs(found) do entries[i] = at(id) end
+return {last_id(), {}, entries}
 '''
 
-TAIL = BEGIN + "return last_id()"
-
-READ = BEGIN + '''
-local found = {last_id(), redis.call('XRANGE', log, ARGV[1], '+', 'COUNT', ARGV[2])}
-for i = 3, #ARGV do found[i] = redis.call('HGET', gone, ARGV[i]) end
-return found
+ENDS = BEGIN + '''
+local entries = {}
+for _, topic in ipairs(ARGV) do
+    local id = redis.call('HGET', gone, 'ended ' .. topic)
+    if id then entries[#entries + 1] = at(id) end
+end
+return {last_id(), {}, entries}
 '''
 
 # %% ../../nbs/broadcast/redis.ipynb #06d4e1e0
@@ -116,20 +205,32 @@ def make_client(url: str) -> Any:
     except ImportError: raise ImportError("RedisLog needs redis-py: pip install 'fasthtml-sse[redis]'") from None
     return redis.Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0))
 
+WORDS = 1000  # words of the control line that are kept, about
+
+def rows_of(entries: Iterable[tuple[bytes, list[bytes]]]) -> list[Row]:
+    "The rows that entries of the stream are; those of somebody else's are no events."
+    found = ((position_of(id), dict(zip(fields[::2], fields[1::2]))) for id, fields in entries)
+    return [Row(position, _text(f.get(b'topic')), f.get(b'data'), _text(f.get(b'state'))) for position, f in found]
+
+def _text(value: bytes | None) -> Any: return value if value is None else value.decode(errors='replace')
+
+def _kept(record: Record | None) -> str: return json.dumps(record) if record else ''
+
 class RedisStore:
-    "A `Store` in a stream."
+    "A `Store` in streams."
     patience = 0.0
 
     def __init__(self, url: str, maxlen: int, name: str):
-        self.url, self.maxlen, self._log = url, maxlen, f'{{{name}}}:log'
-        self._keys = [self._log, f'{{{name}}}:gone', f'{{{name}}}:topic:']
+        self.url, self.maxlen, self._log, self._words = url, maxlen, f'{{{name}}}:log', f'{{{name}}}:words'
+        self._keys = [self._log, *(f'{{{name}}}:{part}' for part in ('gone', 'topic:', 'records'))]
         self.renew()
 
     def renew(self) -> None:
         self._client = make_client(self.url)
+        self._heard: bytes | None = None  # the last word
         parts = self._client.connection_pool.connection_kwargs
         self._place = parts.get('path') or f"{parts.get('host', 'localhost')}:{parts.get('port', 6379)}"  # the URL may hold a password
-        self._append, self._tail, self._read = map(self._client.register_script, (APPEND, TAIL, READ))
+        self._scripts = {script: self._client.register_script(script) for script in (APPEND, TAIL, READ, FIRST, LATEST, ENDS)}
 
     def close(self) -> None: self._client.close()
 
@@ -145,28 +246,67 @@ class RedisStore:
         "What goes wrong is a `LogError` that says where."
         from redis.exceptions import RedisError
         try: yield
-        except (RedisError, OSError) as e:
-            raise LogError(f'Redis at {self._place}: {e}') from e
+        except (RedisError, OSError) as e: raise LogError(f'Redis at {self._place}: {e}') from e
 
-    def append(self, events: list[tuple[str, bytes]]) -> list[int]:
-        with self._naming(): ids = self._append(self._keys, [self.maxlen, IN_ALL * self.maxlen, *chain.from_iterable(events)])
-        return [position_of(id) for id in ids]
+    def _run(self, script: str, *args: Any) -> Any:
+        with self._naming(): return self._scripts[script](self._keys, args)
 
-    def tail(self) -> int:
-        with self._naming(): return position_of(self._tail(self._keys))
+    def append(self, posts: list[Post]) -> list[int | LogError]:
+        results = self._run(APPEND, self.maxlen, IN_ALL * self.maxlen, *(arg for post in posts for arg in self._args(post)))
+        return [self._result(*pair) for pair in zip(posts, results)]
 
-    def read(self, topics: frozenset[str] | None, after: int, limit: int) -> Page | None:
-        with self._naming(): last, entries, *gone = self._read(self._keys, [id_of(after + 1), limit, 'any', 'forgotten', *(f'of {topic}' for topic in topics or ())])
-        any_topic, forgotten, *of_topics = gone
-        floors = [any_topic] if topics is None else [of_topic or forgotten for of_topic in of_topics]
-        if not max(map(position_of, floors)) <= after <= position_of(last): return None
-        found = [Row(position_of(id), fields[1].decode(), fields[3]) for id, fields in entries]
-        end = found[-1].position if len(found) == limit else position_of(last)
-        return Page([row for row in found if topics is None or row.topic in topics], end)
+    def _args(self, post: Post) -> list[Any]:
+        event = ['', ''] if post.data is None else [1, post.data]
+        end = ['', ''] if post.end is None else [1, post.end]
+        change = [post.change.key, _kept(post.change.expected), _kept(post.change.becomes)] if post.change else ['', '', '']
+        return [post.topic, *event, *end, *change]
 
-    def changes(self, after: int) -> bool:
-        with self._naming(): found = self._client.xread({self._log: id_of(after)}, count=1, block=BLOCK)
-        return bool(found) or self.tail() != after  # lower, where a log began anew under a clock that is behind
+    def _result(self, post: Post, result: bytes) -> int | LogError:
+        if result == b'ended': return Refused.ended(post.topic)
+        if result == b'changed' and post.change: return Refused.changed(post.change.key)
+        return position_of(result)
+
+    def tail(self) -> int: return position_of(self._run(TAIL))
+
+    def read(self, topics: frozenset[str] | None, after: int, limit: int, told: int = 0) -> Page | None:
+        last, floors, entries = self._run(READ, id_of(after + 1), limit, *(topics or ()))
+        if max(map(position_of, floors)) > max(after, told) or after > position_of(last): return None
+        rows = rows_of(entries)
+        return Page(rows, rows[-1].position if len(rows) == limit else position_of(last))
+
+    def first(self, topics: frozenset[str] | None) -> First:
+        last, floors, entries, lost = self._run(FIRST, *(topics or ()))
+        return First(position_of(entries[0][0]) - 1 if entries else position_of(last), max(map(position_of, floors)), bool(lost))
+
+    def latest(self, topics: frozenset[str] | None) -> Page:
+        last, _, entries = self._run(LATEST, *(topics or ()))
+        return Page(rows_of(entries), position_of(last))
+
+    def ends(self, topics: frozenset[str]) -> dict[str, Row]: return {row.topic: row for row in rows_of(self._run(ENDS, *topics)[2])}
+
+    def record(self, key: str) -> Record | None:
+        with self._naming(): found = self._client.hget(self._keys[3], key)
+        return Record(*json.loads(found)) if found else None
+
+    def say(self, word: str) -> None:
+        with self._naming(): self._client.xadd(self._words, {'word': word}, maxlen=WORDS)
+
+    def follow(self) -> int:
+        with self._naming(): last = self._client.xrevrange(self._words, count=1)
+        heard = last[0][0] if last else b'0-0'
+        if self._heard is None or position_of(heard) < position_of(self._heard): self._heard = heard
+        return self.tail()
+
+    def news(self, after: int) -> News:
+        with self._naming():
+            found = dict(self._client.xread({self._log: id_of(after), self._words: self._heard or '$'}, count=1, block=BLOCK))
+            words = self._client.xrange(self._words, b'(' + (self._heard or b'0-0')) if self._words.encode() in found else []
+        if words: self._heard = words[-1][0]
+        events = self._log.encode() in found or not words and self.tail() != after  # lower, where a log began anew under a clock that is behind
+        return News(events, [fields[b'word'].decode() for _, fields in words])
+
+    def rest(self) -> None: "A child has a client of its own, by `renew`."
+    def go_on(self) -> None: "Nothing rests."
 
     def wake(self) -> None: "It ends by itself, after `BLOCK`."
 

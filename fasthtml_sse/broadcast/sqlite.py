@@ -7,32 +7,62 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/broadcast/sqlite.html.md"""
 # %% ../../nbs/broadcast/sqlite.ipynb #219efaf6
 from __future__ import annotations
 
-import json, os, sqlite3
-from collections import Counter
+import json, os, sqlite3, sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from secrets import token_hex
-from threading import local
+from threading import Condition, local
 from time import monotonic, sleep, time
 from typing import Any
+from urllib.parse import quote
 
+from .log import IN_ALL, check_count, numbered
+from .store import First, LogError, News, Page, Post, Record, Refused, Row
+from .stored import StoredLog
 from ..core.response import check_seconds
-from .log import IN_ALL, LogError, check_count, numbered
-from .store import Page, Row, StoredLog
 
 # %% auto #0
-__all__ = ['TABLES', 'WAIT', 'BUSY', 'POLL', 'SETTLED', 'AT_LEAST', 'SLACK', 'AGED', 'transaction', 'use_journal', 'make_tables',
-           'inode', 'Connections', 'SQLiteStore', 'SQLiteLog']
+__all__ = ['VERSION', 'EVENTS', 'FROM_FIRST', 'BESIDE', 'COUNTING', 'WAIT', 'BUSY', 'POLL', 'SETTLED', 'AT_LEAST', 'SLACK',
+           'REMOVED', 'SHORT', 'JOURNAL', 'SPOKEN', 'transaction', 'use_journal', 'version_of', 'make_tables',
+           'others_tables', 'check_file', 'inode', 'Connections', 'Gate', 'SQLiteStore', 'SQLiteLog']
 
 # %% ../../nbs/broadcast/sqlite.ipynb #32ca86f7
-TABLES = '''
-create table sse_events (position integer primary key autoincrement, topic text not null, data blob not null, at real not null);
-create index sse_events_of_topic on sse_events (topic, position);
-create table sse_topics (topic text primary key, count integer not null, trimmed integer not null) without rowid;
-create table sse_log (epoch text not null, count integer not null, trimmed integer not null, forgotten integer not null);
-'''
+VERSION = 2  # of the tables
+EVENTS = (
+    'create table sse_events (position integer primary key autoincrement, topic text not null, data blob not null, at real not null, state text)',
+    'create index sse_events_of_topic on sse_events (topic, position)',
+    'create table sse_topics (topic text primary key, count integer not null, trimmed integer not null, lost integer not null default 0, ended integer) without rowid',
+    'create table sse_log (epoch text not null, count integer not null, trimmed integer not null, forgotten integer not null, version integer not null)',
+)
+FROM_FIRST = (
+    'alter table sse_events add column state text',
+    'alter table sse_topics add column lost integer not null default 0',
+    'update sse_topics set lost = trimmed > 0',
+    'alter table sse_topics add column ended integer',
+    f'alter table sse_log add column version integer not null default {VERSION}',
+)
+BESIDE = (
+    'create table sse_records (key text primary key, owner text not null, value text not null) without rowid',
+    'create table sse_words (number integer primary key autoincrement, word text not null, at real not null)',
+)
+COUNTING = (  # whoever writes to the events, what is kept of a topic is counted
+    '''create trigger sse_added after insert on sse_events begin
+        insert into sse_topics (topic, count, trimmed)
+            select new.topic, 0, forgotten from sse_log where not exists (select 1 from sse_topics where topic = new.topic);
+        update sse_topics set count = count + 1, ended = case when new.state is null then ended else new.position end where topic = new.topic;
+        update sse_log set count = count + 1;
+    end''',
+    '''create trigger sse_removed after delete on sse_events begin
+        update sse_topics set count = count - 1, trimmed = max(trimmed, old.position), lost = 1 where topic = old.topic;
+        update sse_log set count = count - 1, trimmed = max(trimmed, old.position),
+            forgotten = max(forgotten, coalesce((select trimmed from sse_topics where topic = old.topic and count <= 0), 0));
+        delete from sse_topics where topic = old.topic and count <= 0;
+    end''',
+)
+
+# %% ../../nbs/broadcast/sqlite.ipynb #789fff7f
 WAIT = 5.0  # seconds that a writer waits for another one
 BUSY = 0.01  # seconds between two attempts, where SQLite makes only one
 
@@ -55,15 +85,44 @@ def use_journal(db: sqlite3.Connection) -> None:
             if e.sqlite_errorcode & 255 != sqlite3.SQLITE_BUSY or monotonic() > ends: raise
         sleep(BUSY)
 
-def make_tables(db: sqlite3.Connection) -> None:
-    "Make the tables of a log, unless they are there."
-    made = "select 1 from sqlite_master where name = 'sse_log'"
-    if db.execute(made).fetchone(): return
-    with transaction(db, 'immediate'):
-        if db.execute(made).fetchone(): return  # by another process meanwhile
-        for table in TABLES.split(';'): db.execute(table)
-        db.execute('insert into sse_log values (?, 0, 0, 0)', [token_hex(6)])
+def version_of(db: sqlite3.Connection) -> int:
+    "Of which version the tables of a log are; 0 if there are none."
+    columns = [row[1] for row in db.execute('pragma table_info(sse_log)')]
+    if not columns: return 0
+    return int(db.execute('select version from sse_log').fetchone()[0]) if 'version' in columns else 1
 
+def make_tables(db: sqlite3.Connection, path: Path) -> None:
+    "Make the tables of a log, or those of this version from older ones, unless they are there."
+    if version_of(db) == VERSION: return
+    with transaction(db, 'immediate'):
+        version = version_of(db)  # another process may have made them meanwhile
+        if version > VERSION: raise LogError(f'{path} is of a newer fasthtml-sse: its tables have version {version}, and this one knows {VERSION}. Update, or take another file')
+        if version == VERSION: return
+        for statement in (*(FROM_FIRST if version else EVENTS), *BESIDE, *COUNTING): db.execute(statement)
+        if not version: db.execute('insert into sse_log (epoch, count, trimmed, forgotten, version) values (?, 0, 0, 0, ?)', [token_hex(6), VERSION])
+
+# %% ../../nbs/broadcast/sqlite.ipynb #9a9801dc
+_kept: list[sqlite3.Connection] = []  # to close one would drop the locks that another library has on the file
+
+def others_tables(db: sqlite3.Connection, path: Path) -> str | None:
+    "Why the log may not use this file, if it may not."
+    if 'apsw' not in sys.modules: return None
+    names = [name for name, in db.execute("select name from sqlite_master where type = 'table' order by name") if not name.startswith(('sse_', 'sqlite_'))]
+    if not names: return None
+    return (f"{path} holds tables that are not the log's ({', '.join(names[:3])}), and apsw is loaded, which fastlite uses: two SQLite libraries "
+        "in one process destroy a file. Give the log a file of its own, such as 'events.db'")
+
+def check_file(path: Path) -> None:
+    "Raise `ValueError` if the log may not use this file; what cannot be read shows when it is used."
+    if not path.is_file(): return
+    try:
+        db = sqlite3.connect(f'file:{quote(str(path))}?mode=ro', uri=True)
+        if not (why := others_tables(db, path)): return db.close()
+    except sqlite3.Error: return
+    _kept.append(db)
+    raise ValueError(why)
+
+# %% ../../nbs/broadcast/sqlite.ipynb #5f915e16
 def inode(path: Path) -> int | None:
     "What a file is known by to the system, whatever its name."
     try: return os.stat(path).st_ino
@@ -72,23 +131,44 @@ def inode(path: Path) -> int | None:
 class Connections:
     "Connections to one file, one for each thread."
     def __init__(self, path: Path):
-        self.path, self.epoch = path, ''
-        self._here, self._open, self._inode = local(), [], None
+        self.path, self.journal, self.epoch = path, Path(f'{path}-wal'), ''
+        self._here = local()
+        self._inode: int | None = None
+        self._journal_inode: int | None = None
+        self._open: list[sqlite3.Connection] = []
+        self._schema: int | None = None  # changes with each table that somebody makes
 
     def get(self) -> sqlite3.Connection:
         "This thread's."
         if self._inode not in (None, inode(self.path)): raise LogError(f'{self.path} was removed or replaced while it was in use: restart the app')
         if not hasattr(self._here, 'db'): self._connect()
-        return self._here.db
+        db: sqlite3.Connection = self._here.db
+        return db
 
     def _connect(self) -> None:
         self._here.db = db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
         self._open.append(db)
         use_journal(db)
         db.execute('pragma synchronous = normal')
-        make_tables(db)
+        make_tables(db, self.path)
+        self.check(db)
         self.epoch, = db.execute('select epoch from sse_log').fetchone()
         self._inode = self._inode or inode(self.path)
+        self._journal_inode = self._journal_inode or inode(self.journal)
+
+    def check_journal(self) -> None:
+        "Raise `LogError` if somebody has taken away what was just written to: it may be lost."
+        if inode(self.journal) == self._journal_inode: return
+        self._journal_inode = None
+        self.drop()
+        raise LogError(f'{self.journal} was removed while it was in use, and what was published may be lost with it: does another process copy, move or clean up these files?')
+
+    def check(self, db: sqlite3.Connection) -> None:
+        "Raise `LogError` if somebody else has made tables in the file."
+        schema = db.execute('pragma schema_version').fetchone()[0]
+        if schema == self._schema: return
+        if why := others_tables(db, self.path): raise LogError(why)
+        self._schema = schema
 
     def drop(self) -> None:
         "Close this thread's, after an error; the next `get` opens another."
@@ -98,104 +178,210 @@ class Connections:
         del self._here.db
 
     def close(self) -> None:
-        "Close all; no other thread is using one."
+        "Close all; no other thread is using one. The next `get` opens another."
         for db in self._open: db.close()
+        self._open, self._here, self._journal_inode = [], local(), None
+
+# %% ../../nbs/broadcast/sqlite.ipynb #3f4fd573
+class Gate:
+    "Lets calls in, unless it is shut."
+    def __init__(self) -> None: self._changed, self._inside, self._shut = Condition(), 0, False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            while self._shut: self._changed.wait()
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+    def shut(self, timeout: float) -> bool:
+        "Let nobody in, and wait until nobody is inside; whether that was so within `timeout` seconds."
+        with self._changed:
+            self._shut = True
+            return self._changed.wait_for(lambda: not self._inside, timeout)
+
+    def open(self) -> None:
+        with self._changed:
+            self._shut = False
+            self._changed.notify_all()
 
 # %% ../../nbs/broadcast/sqlite.ipynb #884efe58
 POLL = 0.025  # seconds between two looks for what other processes have written
 SETTLED = 0.05  # seconds after which the time of a file tells any new writing from the last one
 AT_LEAST = 1.0  # seconds after which to look into the file whatever its time says
 SLACK = 0.01  # by this share a topic may exceed what is to be kept
-AGED = 1000  # events that are removed at once, at most, because of their age
+REMOVED = 500  # events that are removed at once, at most
+SHORT = 0.01  # seconds after which a transaction takes no more posts
+JOURNAL = 4 << 20  # bytes of the write-ahead log beyond which it is emptied
+SPOKEN = 60  # seconds for which a word is kept
+_ROW = 'position, sse_events.topic, data, state'
 
 class SQLiteStore:
-    "A `Store` in a file."
+    "A `Store` in a file: what writes."
     patience = 0.3
 
     def __init__(self, path: Path, maxlen: int, max_age: float | None):
         self.path, self.maxlen, self.max_age = path, maxlen, max_age
+        self._left: list[Any] = []  # to close what another process has opened could harm it
+        self._rests = True  # whether nothing of this process is open
         self.renew()
 
     def renew(self) -> None:
-        self._left = [*getattr(self, '_left', []), getattr(self, '_connections', None)]  # to close what another process has opened could harm it
-        self._connections, self._wakes = Connections(self.path), SimpleQueue()
-        self._journal = f'{self.path}-wal'
+        self._left.append(getattr(self, '_connections', None))
+        self._usable, self._rests = self._rests, True
+        self._connections, self._gate = Connections(self.path), Gate()
+        self._wakes: SimpleQueue[bool] = SimpleQueue()
+        self._heard: int | None = None  # the last word
+
+    def rest(self) -> None:
+        self._rests = self._gate.shut(2 * WAIT)
+        if self._rests: self._connections.close()
+
+    def go_on(self) -> None: self._gate.open()
 
     def close(self) -> None: self._connections.close()
-
     def id(self, position: int) -> str: return f'{self._connections.epoch}-{position}'
-
     def position(self, id: str) -> int | None: return numbered(self._connections.epoch, id)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         "This thread's connection. What goes wrong is a `LogError` that names the file."
-        try: yield self._connections.get()
-        except sqlite3.Error as e:
-            self._connections.drop()
-            raise LogError(f'{self.path}: {e}') from e
+        if not self._usable: raise LogError(f'{self.path} cannot be used here: this process was forked while its parent was writing for long. Start it anew, or by spawn')
+        with self._gate:
+            try: yield self._connections.get()
+            except sqlite3.Error as e:
+                self._connections.drop()
+                raise LogError(f'{self.path}: {e}') from e
 
-    def append(self, events: list[tuple[str, bytes]]) -> list[int]:
-        with self._connection() as db, transaction(db, 'immediate'):
-            now = time()
-            positions = [db.execute('insert into sse_events values (null, ?, ?, ?)', [*event, now]).lastrowid for event in events]
-            db.execute('update sse_log set count = count + ?', [len(events)])
-            for topic, count in Counter(topic for topic, _ in events).items():
-                db.execute('insert into sse_topics select ?, ?, forgotten from sse_log where true on conflict do update set count = count + excluded.count', [topic, count])
-                self._trim_topic(db, topic)
-            self._trim_all(db, now)
+    def append(self, posts: list[Post]) -> list[int | LogError]:
+        results: list[int | LogError] = []
+        with self._connection() as db:
+            with transaction(db, 'immediate'):
+                self._connections.check(db)
+                ends, now = monotonic() + SHORT, time()
+                for post in posts:
+                    results.append(self._append(db, post, now))
+                    if monotonic() > ends: break
+                for topic in {post.topic for post in posts[:len(results)]}: self._trim_topic(db, topic)
+                self._trim_all(db, now)
+            self._connections.check_journal()
+            self._bound_journal(db)
         self.wake()
-        return positions
+        return results
+
+    def _append(self, db: sqlite3.Connection, post: Post, now: float) -> int | LogError:
+        parts = post.parts()
+        if parts and db.execute('select 1 from sse_topics where topic = ? and ended is not null', [post.topic]).fetchone(): return Refused.ended(post.topic)
+        if post.change:
+            key, expected, becomes = post.change
+            if self._record(db, key) != expected: return Refused.changed(key)
+            if becomes is None: db.execute('delete from sse_records where key = ?', [key])
+            else: db.execute('insert or replace into sse_records (key, owner, value) values (?, ?, ?)', [key, *becomes])
+        insert = 'insert into sse_events (topic, data, at, state) values (?, ?, ?, ?) returning position'
+        positions: list[int] = [db.execute(insert, [post.topic, data, now, state]).fetchone()[0] for data, state in parts]
+        return positions[0] if positions else self._end(db)
 
     def _trim_topic(self, db: sqlite3.Connection, topic: str) -> None:
-        count, = db.execute('select count from sse_topics where topic = ?', [topic]).fetchone()
-        if count > self.maxlen * (1 + SLACK): self._remove(db, 'where topic = ? order by position limit ?', topic, count - self.maxlen)
+        found = db.execute('select count from sse_topics where topic = ?', [topic]).fetchone()
+        if found and found[0] > self.maxlen * (1 + SLACK): self._remove(db, 'where topic = ? order by position limit ?', topic, min(found[0] - self.maxlen, REMOVED))
 
     def _trim_all(self, db: sqlite3.Connection, now: float) -> None:
         count, = db.execute('select count from sse_log').fetchone()
-        if count > IN_ALL * self.maxlen * (1 + SLACK): self._remove(db, 'order by position limit ?', count - IN_ALL * self.maxlen)
-        if self.max_age is not None: self._remove(db, 'where position <= (select min(position) from sse_events) + ? and at < ?', AGED, now - self.max_age)
+        if count > IN_ALL * self.maxlen * (1 + SLACK): self._remove(db, 'order by position limit ?', min(count - IN_ALL * self.maxlen, REMOVED))
+        if self.max_age is not None: self._remove(db, 'where position <= (select min(position) from sse_events) + ? and at < ?', REMOVED, now - self.max_age)
 
     def _remove(self, db: sqlite3.Connection, which: str, *args: Any) -> None:
-        rows = db.execute(f'select position, topic from sse_events {which}', args).fetchall()
-        if not rows: return
-        db.executemany('delete from sse_events where position = ?', [[position] for position, _ in rows])
-        last = {topic: position for position, topic in sorted(rows)}
-        for topic, count in Counter(topic for _, topic in rows).items():
-            db.execute('update sse_topics set count = count - ?, trimmed = max(trimmed, ?) where topic = ?', [count, last[topic], topic])
-            db.execute('update sse_log set forgotten = max(forgotten, coalesce((select trimmed from sse_topics where topic = ? and count = 0), 0))', [topic])
-            db.execute('delete from sse_topics where topic = ? and count = 0', [topic])
-        db.execute('update sse_log set count = count - ?, trimmed = max(trimmed, ?)', [len(rows), max(position for position, _ in rows)])
+        db.execute(f'delete from sse_events where position in (select position from sse_events {which})', args)
 
-    def read(self, topics: frozenset[str] | None, after: int, limit: int) -> Page | None:
-        named = [] if topics is None else [json.dumps(sorted(topics))]
+    def _bound_journal(self, db: sqlite3.Connection) -> None:
+        "Empty the write-ahead log if it has grown: SQLite goes back to its start only where nobody reads at that moment."
+        if (touched := self._touched()) is None or touched[1] < JOURNAL: return
+        db.execute('pragma busy_timeout = 100')
+        db.execute('pragma wal_checkpoint(truncate)').fetchall()
+        db.execute(f'pragma busy_timeout = {WAIT * 1000:.0f}')
+
+    def say(self, word: str) -> None:
+        with self._connection() as db, transaction(db, 'immediate'):
+            db.execute('insert into sse_words (word, at) values (?, ?)', [word, time()])
+            db.execute('delete from sse_words where at < ?', [time() - SPOKEN])
+        self.wake()
+
+    def record(self, key: str) -> Record | None:
+        with self._connection() as db: return self._record(db, key)
+
+    def _record(self, db: sqlite3.Connection, key: str) -> Record | None:
+        found = db.execute('select owner, value from sse_records where key = ?', [key]).fetchone()
+        return Record(*found) if found else None
+
+    def read(self, topics: frozenset[str] | None, after: int, limit: int, told: int = 0) -> Page | None:
+        named = self._named(topics)
         with self._connection() as db, transaction(db, 'deferred'):
             end = self._end(db)
-            if not self._floor(db, named) <= after <= end: return None
+            if self._floor(db, named) > max(after, told) or after > end: return None
             which = 'and topic in (select value from json_each(?))' if named else ''
-            rows = db.execute(f'select position, topic, data from sse_events where position > ? {which} order by position limit ?', [after, *named, limit]).fetchall()
+            rows = db.execute(f'select {_ROW} from sse_events where position > ? {which} order by position limit ?', [after, *named, limit]).fetchall()
         return Page([Row(*row) for row in rows], rows[-1][0] if len(rows) == limit else end)
+
+    def first(self, topics: frozenset[str] | None) -> First:
+        named = self._named(topics)
+        which = 'where topic in (select value from json_each(?))' if named else ''
+        with self._connection() as db, transaction(db, 'deferred'):
+            first, = db.execute(f'select min(position) from sse_events {which}', named).fetchone()
+            lost, = db.execute(f'select max(lost) from sse_topics {which}' if named else 'select trimmed > 0 from sse_log', named).fetchone()
+            return First(self._end(db) if first is None else first - 1, self._floor(db, named), bool(lost))
+
+    def latest(self, topics: frozenset[str] | None) -> Page:
+        last = '(select position from sse_events where topic = wanted.topic and state is null order by position desc limit 1)'
+        wanted = 'select value as topic from json_each(?)' if topics is not None else 'select topic from sse_topics'
+        query = f'select {_ROW} from ({wanted}) as wanted join sse_events on position = {last} order by position'
+        with self._connection() as db, transaction(db, 'deferred'):
+            return Page([Row(*row) for row in db.execute(query, self._named(topics))], self._end(db))
+
+    def ends(self, topics: frozenset[str]) -> dict[str, Row]:
+        query = f"select {_ROW} from sse_topics join sse_events on position = ended where sse_topics.topic in (select value from json_each(?))"
+        with self._connection() as db: return {row[1]: Row(*row) for row in db.execute(query, self._named(topics))}
+
+    def _named(self, topics: frozenset[str] | None) -> list[str]: return [] if topics is None else [json.dumps(sorted(topics))]
 
     def _floor(self, db: sqlite3.Connection, named: list[str]) -> int:
         "Up to where events are gone: of the topics `named`, or of any."
-        if not named: return db.execute('select trimmed from sse_log').fetchone()[0]
-        return db.execute('select max(coalesce(sse_topics.trimmed, forgotten)) from sse_log, json_each(?) left join sse_topics on topic = value', named).fetchone()[0]
+        query = 'select max(coalesce(sse_topics.trimmed, forgotten)) from sse_log, json_each(?) left join sse_topics on topic = value'
+        return int(db.execute(query if named else 'select trimmed from sse_log', named).fetchone()[0])
 
-    def _end(self, db: sqlite3.Connection) -> int:
-        last = db.execute("select seq from sqlite_sequence where name = 'sse_events'").fetchone()
-        return last[0] if last else 0
+    def _end(self, db: sqlite3.Connection) -> int: return self._last(db, 'sse_events')
+
+    def _last(self, db: sqlite3.Connection, table: str) -> int:
+        found = db.execute('select seq from sqlite_sequence where name = ?', [table]).fetchone()
+        return found[0] if found else 0
 
     def tail(self) -> int:
         with self._connection() as db: return self._end(db)
 
-    def changes(self, after: int) -> bool:
+    def follow(self) -> int:
+        with self._connection() as db:
+            if self._heard is None: self._heard = self._last(db, 'sse_words')
+            return self._end(db)
+
+    def news(self, after: int) -> News:
         touched, ends = None, monotonic() + AT_LEAST
         while monotonic() < ends:
             before, touched = touched, self._touched()
-            if (touched is None or touched != before) and self.tail() > after: return True
+            if touched is None or touched != before:
+                found = self._look(after)
+                if found.events or found.words: return found
             if touched and touched[0] > time() - SETTLED: touched = None  # what comes now might not show
             if self._woken(): break
-        return False
+        return News(False)
+
+    def _look(self, after: int) -> News:
+        with self._connection() as db:
+            none = self._last(db, 'sse_words') == self._heard
+            said = [] if none else db.execute('select number, word from sse_words where number > ? order by number', [self._heard]).fetchall()
+            if said: self._heard = said[-1][0]
+            return News(self._end(db) > after, [word for _, word in said])
 
     def wake(self) -> None:
         if self._wakes.empty(): self._wakes.put(True)  # nobody may be following
@@ -207,7 +393,7 @@ class SQLiteStore:
 
     def _touched(self) -> tuple[float, int] | None:
         "What shows that the file was written to."
-        try: written = os.stat(self._journal)
+        try: written = os.stat(self._connections.journal)
         except OSError: return None
         return written.st_mtime, written.st_size
 
@@ -224,4 +410,5 @@ class SQLiteLog(StoredLog):
         if not file.parent.is_dir(): raise ValueError(f'there is no folder {file.parent}: make it, or choose another path')
         check_count('maxlen', maxlen)
         check_seconds('max_age', max_age)
+        check_file(file)
         super().__init__(SQLiteStore(file, maxlen, max_age), maxlen)

@@ -18,7 +18,7 @@ from fastcore.xtras import UNSET
 from fastcore.xml import FT, to_xml
 
 # %% auto #0
-__all__ = ['Frame', 'FrameStr', 'ServerSentEvent', 'to_html', 'to_event', 'to_frame', 'EventParser']
+__all__ = ['Frame', 'FrameStr', 'ServerSentEvent', 'to_html', 'written', 'to_event', 'to_frame', 'EventParser']
 
 # %% ../../nbs/core/event.ipynb #a1523bf1
 class Frame(bytes):
@@ -97,6 +97,7 @@ def to_html(
 # %% ../../nbs/core/event.ipynb #310f0858
 def _jsonable(value: Any) -> Any:
     "What `json` should write for a `value` that it does not know."
+    if isinstance(value, (ServerSentEvent, Frame)): raise TypeError(f'several events are not the data of one: send each by itself, not {value!r:.80} among others')
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: v for f in fields(value) if (v := getattr(value, f.name)) is not UNSET}
     if isinstance(value, (date, time)): return value.isoformat()
@@ -116,11 +117,17 @@ def _to_data(value: Any) -> str:
     if isinstance(value, (bytes, bytearray, memoryview)):
         try: return bytes(value).decode()
         except UnicodeDecodeError as e: raise ValueError(f'data must be UTF-8 ({e}): {bytes(value)!r:.80}') from None
+    if isinstance(value, (list, tuple)) and any(isinstance(part, FrameStr) for part in value): _jsonable(Frame(b''))
     if isinstance(value, _plain) or (is_dataclass(value) and not isinstance(value, type)): return _to_json(value)
     hint = ': await it first' if hasattr(type(value), '__await__') else f': {value!r:.80}'
     raise TypeError(f"a {type(value).__name__} is no data for an event{hint}. Send text, bytes, an FT, a dict, list, number, date, dataclass, ServerSentEvent or Frame")
 
 # %% ../../nbs/core/event.ipynb #30ef7440
+def written(value: Any) -> Frame | None:
+    "The `frame` of a value that has one, as the entries of a channel do."
+    frame = getattr(value, 'frame', None) if hasattr(type(value), 'frame') else None
+    return frame if isinstance(frame, Frame) else None
+
 def to_event(
     value: Any,  # What a handler yields or publishes
     *,
@@ -129,6 +136,7 @@ def to_event(
     "Turn `value` into an event. Raises `TypeError` for a type that cannot be told, `ValueError` for a value no stream can carry."
     if value is None: return None
     if isinstance(value, FrameStr): value = Frame(value.encode())
+    value = written(value) or value
     if isinstance(value, Frame):
         if event is not None: raise ValueError(f'a Frame is written already and cannot be named {event!r}: pass the value itself')
         return value
@@ -144,7 +152,7 @@ def to_frame(
     "Encode `value` for the wire: `to_event(value).encode()`. Raises as `to_event` does."
     if type(value) is str: data = value
     elif type(value) is FT: data = to_html(value)
-    elif value is None or isinstance(value, (ServerSentEvent, Frame, FrameStr)):
+    elif value is None or isinstance(value, (ServerSentEvent, Frame, FrameStr)) or written(value):
         event = to_event(value)
         return event.encode() if isinstance(event, ServerSentEvent) else event
     else: data = _to_data(value)
@@ -166,7 +174,7 @@ class EventParser:
         self.last_event_id: str | None = None  # the id that a reconnect would send; `None` while none was set
         self.retry: int | None = None  # the reconnection time that was asked for last, in milliseconds
         self._decode = codecs.getincrementaldecoder('utf-8-sig')('replace').decode
-        self._rest, self._after_cr = '', False
+        self._rest, self._after_cr = [''], False  # the pieces of a line that has not ended
         self._data: list[str] = []
         self._event, self._id = '', None
 
@@ -179,7 +187,9 @@ class EventParser:
         if not text: return []
         self._after_cr = text.endswith('\r')
         first, *others = _eol.split(text)
-        *lines, self._rest = self._rest + first, *others
+        self._rest.append(first)
+        if not others: return []
+        lines, self._rest = [''.join(self._rest), *others[:-1]], others[-1:]
         return [event for line in lines if (event := self._line(line))]
 
     def _line(self, line: str) -> ServerSentEvent | None:

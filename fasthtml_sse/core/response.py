@@ -183,7 +183,7 @@ class Connection(Sender):
     def fail(self, error: BaseException) -> None:
         "The client is gone, or takes nothing and is dropped, or `send` is broken."
         if isinstance(error, TimeoutError):
-            logger.info('dropped a client of %s: %s', self._scope.get('path'), error)
+            logger.info('dropped a client of %r: %s', self._scope.get('path'), error)  # a path may hold line ends
         elif not isinstance(error, OSError) and not self.over: self._error = error
         self.settle()
         if isinstance(error, TimeoutError): self._abort()

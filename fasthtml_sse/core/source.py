@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mappi
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import RLock, Thread, current_thread
 from time import monotonic
 from typing import Any
 
@@ -22,38 +22,78 @@ from starlette.responses import Response
 from .event import ServerSentEvent, to_frame
 
 # %% auto #0
-__all__ = ['logger', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'ThreadIterator', 'check_source', 'open_source',
+__all__ = ['logger', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'Caller', 'ThreadIterator', 'check_source', 'open_source',
            'close_source', 'drop_source', 'Mailbox', 'pour', 'Stepped', 'failure', 'Driver']
 
 # %% ../../nbs/core/source.ipynb #50857b25
 logger = logging.getLogger('fasthtml_sse')
 
-class Worker:
-    "A daemon thread that runs what it is given, in order, until `stop`."
-    def __init__(self) -> None:
-        self._loop, self._calls = asyncio.get_running_loop(), SimpleQueue()
-        Thread(target=copy_context().run, args=(self._work,), name='fasthtml_sse source', daemon=True).start()
+def _refuse(error: Exception, calls: list[Any]) -> None:
+    for _, refuse in calls: refuse(error)
 
-    def call(self, fn: Callable, *args: Any) -> asyncio.Future:
+class Worker:
+    "A daemon thread that makes calls, one after the other, until it is stopped. It starts with the first one."
+    def __init__(self, name: str):
+        self._name, self._lock = name, RLock()  # a finalizer that interrupts a call of this may make another
+        self._calls: SimpleQueue[tuple[Callable[[], object], Callable[[Exception], object]] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._stopped = False
+
+    def call(self, fn: Callable[[], object], refuse: Callable[[Exception], object]) -> None:
+        "Have `fn()` called in the thread; or `refuse(error)` here, if it was stopped or no thread can be started."
+        with self._lock:
+            if self._stopped: return _refuse(RuntimeError(f'{self._name} was stopped'), [(fn, refuse)])
+            self._calls.put((fn, refuse))
+            if self._thread is None: self._start()
+
+    def _start(self) -> None:
+        self._thread = Thread(target=self._work, name=self._name, daemon=True)
+        try: self._thread.start()
+        except RuntimeError as e:
+            self._thread = None
+            _refuse(e, [self._calls.get() for _ in range(self._calls.qsize())])
+
+    def is_current(self) -> bool:
+        "Whether this is its thread."
+        return current_thread() is self._thread
+
+    def stop(self) -> None:
+        "End the thread when it has made all calls that it was given."
+        with self._lock:
+            self._stopped = True
+            self._calls.put(None)
+
+    def join(self) -> None:
+        "Wait for its end, after `stop`."
+        if self._thread: self._thread.join()
+
+    def _work(self) -> None:
+        while call := self._calls.get(): call[0]()
+
+class Caller:
+    "Calls functions in a thread of its own, for the running loop."
+    def __init__(self) -> None:
+        self._loop, self._context, self._worker = asyncio.get_running_loop(), copy_context(), Worker('fasthtml_sse source')
+
+    def call(self, fn: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         "Run `fn(*args)` in the thread; the future has its result."
         future = self._loop.create_future()
-        self._calls.put((future, fn, args))
+        self._worker.call(partial(self._make, future, fn, args), future.set_exception)
         return future
 
     def stop(self) -> None:
-        "End the thread when it has run all that it was given."
-        self._calls.put(None)
+        "End the thread when it has made all calls that it was given."
+        self._worker.stop()
 
-    def _work(self) -> None:
-        while job := self._calls.get():
-            future, fn, args = job
-            try: result, error = fn(*args), None
-            except (StopIteration, StopAsyncIteration) as e: result, error = None, RuntimeError(f'{fn!r} raised {e!r}')
-            except BaseException as e: result, error = None, e
-            try: self._loop.call_soon_threadsafe(_settle, future, result, error)
-            except RuntimeError: pass  # the loop is closed, nobody waits any more
+    def _make(self, future: asyncio.Future[Any], fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        result = error = None
+        try: result = self._context.run(fn, *args)
+        except (StopIteration, StopAsyncIteration) as e: error = RuntimeError(f'{fn!r} raised {e!r}')
+        except BaseException as e: error = e
+        try: self._loop.call_soon_threadsafe(_settle, future, result, error)
+        except RuntimeError: pass  # the loop is closed, nobody waits any more
 
-def _settle(future: asyncio.Future, result: Any, error: BaseException | None) -> None:
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     "Give the waiter its result; what nobody waits for any more is logged if it failed."
     if not future.done(): future.set_result(result) if error is None else future.set_exception(error)
     elif error is not None: logger.error('a source failed after its stream had ended', exc_info=error)
@@ -63,7 +103,7 @@ _exhausted = object()
 
 class ThreadIterator:
     "A sync iterable as an async iterator: `worker` makes its iterator, steps it and closes it."
-    def __init__(self, iterable: Any, worker: Worker):
+    def __init__(self, iterable: Any, worker: Caller):
         self._iterable, self._worker, self._iterator, self._step = iterable, worker, None, None
 
     def __aiter__(self) -> ThreadIterator: return self
@@ -118,17 +158,17 @@ async def open_source(
             if _has(source, '__aiter__'): return aiter(source)
             if _has(source, '__await__'): source = await source
             elif _has(source, '__iter__'):
-                iterator, worker = ThreadIterator(source, worker or Worker()), None
+                iterator, worker = ThreadIterator(source, worker or Caller()), None
                 return iterator
             else:
                 make = partial(source, last_event_id=last_event_id) if _takes_id(source) else source
                 if _makes_without_blocking(source): source = make()
-                else: source = await _made(worker := worker or Worker(), make)
+                else: source = await _made(worker := worker or Caller(), make)
         raise TypeError(f'{source!r:.80} gives functions without end, and no source')
     finally:
         if worker: worker.stop()
 
-async def _made(worker: Worker, make: Callable) -> Any:
+async def _made(worker: Caller, make: Callable) -> Any:
     "What `make` returns in the thread; if nobody waits for it any more, it is closed there."
     made = []
     try: return await worker.call(lambda: made.append(make()) or made[0])

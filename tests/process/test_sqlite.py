@@ -9,6 +9,7 @@ import pytest
 
 from fasthtml_sse import Channel, Gap, LogError, SQLiteLog
 from fasthtml_sse.broadcast import sqlite
+from fasthtml_sse.broadcast.store import Post
 from tests.support import ROOT
 from tests.support.logs import read, settled
 
@@ -144,7 +145,7 @@ def test_all_may_open_a_new_file_at_once(tmp_path, monkeypatch, seed):
         ready.wait(10)
         return db
     monkeypatch.setattr(sqlite3, 'connect', connect_together)
-    with ThreadPoolExecutor(count) as threads: positions = [*threads.map(lambda store: store.append([('', b'data: x\n\n')]), stores)]
+    with ThreadPoolExecutor(count) as threads: positions = [*threads.map(lambda store: store.append([Post('', b'data: x\n\n')]), stores)]
     assert sorted(positions) == [[n] for n in range(1, count + 1)]
     assert len({store.id(1) for store in stores}) == 1
     for store in stores: store.close()
@@ -152,7 +153,7 @@ def test_all_may_open_a_new_file_at_once(tmp_path, monkeypatch, seed):
 
 def test_tables_that_another_process_makes_meanwhile_are_its_own(tmp_path, monkeypatch):
     one, other = (sqlite.SQLiteStore(tmp_path/'events.db', 1000, None) for _ in range(2))
-    begin, event = sqlite.transaction, ('', b'data: x\n\n')
+    begin, event = sqlite.transaction, Post('', b'data: x\n\n')
     def begin_late(db, kind):
         monkeypatch.setattr(sqlite, 'transaction', begin)
         assert other.append([event]) == [1]
@@ -165,9 +166,9 @@ def test_tables_that_another_process_makes_meanwhile_are_its_own(tmp_path, monke
 @pytest.mark.parametrize('begin', ['begin', 'begin immediate', 'begin exclusive'])
 async def test_a_database_that_somebody_uses_is_waited_for(tmp_path, begin):
     with closing(sqlite3.connect(tmp_path/'app.db', isolation_level=None)) as db:
-        db.execute('create table notes (text)')
+        db.execute('create table sse_notes (text)')
         db.execute(begin)
-        db.execute('select * from notes').fetchall()
+        db.execute('select * from sse_notes').fetchall()
         channel = Channel(SQLiteLog(tmp_path/'app.db'))
         publishing = asyncio.ensure_future(channel.publish('x'))
         await asyncio.wait({publishing}, timeout=0.1)
@@ -220,7 +221,7 @@ async def test_a_locked_file_is_the_publishers_error_and_stalls_no_loop(tmp_path
 async def test_a_file_that_somebody_keeps_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite, 'WAIT', 0.1)
     with closing(sqlite3.connect(tmp_path/'app.db', isolation_level=None)) as db:
-        db.execute('create table notes (text)')
+        db.execute('create table sse_notes (text)')
         db.execute('begin exclusive')
         channel = Channel(SQLiteLog(tmp_path/'app.db'))
         with pytest.raises(LogError, match='app.db: database is locked'): await channel.publish('x')

@@ -13,8 +13,9 @@ from starlette.middleware.gzip import GZipMiddleware
 import fasthtml_sse
 import fasthtml_sse.broadcast.channel as module
 from fasthtml_sse import Channel, ChannelStats, Entry, EventParser, Frame, Gap, LogError, MemoryLog
-from fasthtml_sse import SSEResponse, ServerSentEvent, end_streams, swap
-from fasthtml_sse.broadcast.log import logs
+from fasthtml_sse import RedisLog, SQLiteLog, SSEResponse, ServerSentEvent, end_streams, swap
+from fasthtml_sse.broadcast import log as log_module
+from fasthtml_sse.broadcast.cursor import Cursor
 from fasthtml_sse.core.source import HEARTBEAT, LIMIT
 from fasthtml_sse.testing import open_stream
 from tests.support.asgi import Client, app_of
@@ -139,7 +140,7 @@ async def test_a_heartbeat_never_passes_an_event_that_was_not_sent():
 async def test_a_heartbeat_does_not_pass_what_was_published_just_before_it():
     channel = Channel()
     async with Client.asking(channel.response()) as client:
-        feed, = channel._readers
+        feed, = channel._readers.values()
         channel.publish_sync('x')
         assert feed.heartbeat() == HEARTBEAT
         await client.got(b'data: x\n\n')
@@ -405,7 +406,7 @@ async def test_a_snapshot_that_cannot_be_made_fails_its_response_and_is_tried_ag
     with pytest.raises(error):
         async with Client.asking(channel.response(snapshot=snapshot)) as client: await asyncio.wait({client.request})
     assert b'secret' not in client.body and not EventParser().feed(client.body) and client.sent[-1] != b''  # no proper end
-    assert not channel.log._audiences and channel.log.position(id_in(client.body)) is None
+    assert not channel.log._readers and channel.log.position(id_in(client.body)) is None
     async with Client.asking(channel.response(snapshot=lambda: 'now'), id_in(client.body)) as client:
         await client.got(b'data: now\n\n')
 
@@ -473,7 +474,7 @@ async def test_a_client_that_takes_nothing_for_long_is_dropped_and_resumes():
     client.free.clear()
     ids = await publish(channel, *'ab')
     await client.request
-    assert asyncio.get_running_loop().time() == pytest.approx(5, abs=0.1) and not channel.log._audiences
+    assert asyncio.get_running_loop().time() == pytest.approx(5, abs=0.1) and not channel.log._readers
     async with Client.asking(channel.response(), id_in(client.body)) as client:
         assert client.body.endswith(frame(ids[0], 'a') + frame(ids[1], 'b'))
 
@@ -612,9 +613,9 @@ async def test_a_subscription_that_is_closed_gives_nothing_more():
     assert [entry async for entry in subscription] == [] and channel.stats().readers == 0
     waiting = channel.subscribe()
     step = asyncio.create_task(anext(waiting, 'over'))
-    await until(lambda: channel.log._audiences)
+    await until(lambda: channel.log._readers)
     for _ in range(2): await waiting.aclose()
-    assert await step == 'over' and not channel.log._audiences
+    assert await step == 'over' and not channel.log._readers
 
 async def test_what_is_published_just_before_a_subscription_waits_is_not_missed():
     channel = Channel()
@@ -644,41 +645,41 @@ async def test_a_subscription_may_be_made_without_a_loop_and_read_in_several():
     subscription = await asyncio.to_thread(channel.subscribe, 'a')
     for n in range(3):
         step = asyncio.create_task(asyncio.to_thread(asyncio.run, read(subscription)))
-        await until(lambda: channel.log._audiences)
+        await until(lambda: channel.log._readers)
         await channel.publish(str(n), 'a')
-        assert await step == [str(n)] and not channel.log._audiences
+        assert await step == [str(n)] and not channel.log._readers
 
 async def test_a_subscription_that_is_dropped_leaves_nothing_behind():
     channel = Channel()
     subscription = channel.subscribe('a')
     step = asyncio.create_task(anext(subscription))
-    await until(lambda: channel.log._audiences)
+    await until(lambda: channel.log._readers)
     step.cancel()
     await asyncio.wait({step})
     await channel.publish('x', 'a')
     seen = weakref.ref(subscription)
     del subscription, step
     gc.collect()
-    assert seen() is None and not channel.log._audiences and channel.stats().readers == 0
+    assert seen() is None and not channel.log._readers and channel.stats().readers == 0
 
 async def test_a_response_that_is_over_leaves_nothing_behind():
     channel = Channel()
     async def snapshot(): return 'x'
     async with Client.asking(channel.response('a', 'b', snapshot=snapshot)) as client:
         await client.got(b'data: x\n\n')
-        feeds = list(map(weakref.ref, channel._readers))
-        assert channel.log._audiences and channel.stats().readers == 1
+        feeds = list(map(weakref.ref, channel._readers.values()))
+        assert channel.log._readers and channel.stats().readers == 1
         await channel.publish('y', 'b')
         await client.got(b'data: y\n\n')
     del client
     gc.collect()
-    assert [feed() for feed in feeds] == [None] and not channel.log._audiences and not channel._readers
+    assert [feed() for feed in feeds] == [None] and not channel.log._readers and not channel._readers
     assert 'a' not in channel.log._history._topics
 
 async def test_a_response_that_was_never_asked_for_leaves_nothing_behind():
     channel = Channel()
     channel.response('a', snapshot=lambda: 'x')
-    assert channel.stats().readers == 0 and not channel.log._audiences
+    assert channel.stats().readers == 0 and not channel.log._readers
 
 async def test_statistics_tell_how_far_the_slowest_is_behind():
     channel = Channel()
@@ -712,16 +713,6 @@ async def test_readers_may_come_from_several_threads_while_they_are_counted(hast
         over.set()
         for thread in threads: thread.join()
 
-
-async def test_counting_waits_for_a_reader_that_comes():
-    channel = Channel()
-    counting = threading.Thread(target=channel.stats)
-    with channel._lock:
-        counting.start()
-        counting.join(0.05)
-        assert counting.is_alive()
-    counting.join(PATIENCE)
-    assert not counting.is_alive()
 
 # What is asked of it
 
@@ -759,9 +750,20 @@ async def test_a_topic_that_is_no_text_is_refused(topic):
         with pytest.raises(TypeError, match='a topic must be a str'): call(topic)
     with pytest.raises(TypeError, match='a topic must be a str'): await channel.publish('x', topic)
 
-@pytest.mark.parametrize('log', ['redis://localhost', MemoryLog, 7, {}])
+@pytest.mark.parametrize('log', [MemoryLog, 7, {}, b'events.db'])
 def test_what_is_no_log_is_refused(log):
-    with pytest.raises(TypeError, match='a channel needs a log'): Channel(log)
+    with pytest.raises(TypeError, match='a channel needs a log, or the place of one'): Channel(log)
+
+@pytest.mark.parametrize('place', ['mysql://localhost', 'http://x/events.db', 'sqlite:///events.db'])
+def test_a_place_that_is_unknown_is_refused(place):
+    with pytest.raises(ValueError, match='a channel knows redis://'): Channel(place)
+
+async def test_a_place_is_a_log(tmp_path):
+    files = {tmp_path/'a.db': SQLiteLog, str(tmp_path/'b.db'): SQLiteLog}
+    for place, kind in {**files, 'redis://localhost:1': RedisLog, None: MemoryLog}.items():
+        channel = Channel(place)
+        assert type(channel.log) is kind and channel.log.shared is (kind is not MemoryLog)
+        await channel.aclose()
 
 @pytest.mark.parametrize('maxlen', [0, -1, None, 1.5, '10', True])
 def test_a_log_that_could_hold_nothing_is_refused(maxlen):
@@ -905,7 +907,9 @@ async def test_the_ten_lines_of_the_design_are_a_live_page():
         event = await s.next()
         assert event.event is None and '<li>hi&lt;</li>' in event.data and '#msgs' in event.data and event.id == await page['chat'].tail()
 
-class OtherLog(MemoryLog): "A log that reaches other processes."
+class OtherLog(MemoryLog):
+    "A log that reaches other processes."
+    shared = True
 
 def warnings_of(caplog):
     said = [record.getMessage() for record in caplog.records if record.name == 'fasthtml_sse']
@@ -924,7 +928,7 @@ async def test_a_channel_in_memory_warns_once_of_several_workers(log, counts, wa
     for _ in range(2):
         async with Client.asking(channel.response()): channel.subscribe()
     found = warnings_of(caplog)
-    assert len(found) == warned and all(str(max(counts)) in text and 'SQLiteLog' in text and 'RedisLog' in text for text in found)
+    assert len(found) == warned and all(str(max(counts)) in text and 'events.db' in text and 'redis://' in text for text in found)
 
 async def test_what_is_read_before_there_is_a_loop_does_not_keep_the_warning_from_coming(monkeypatch, caplog):
     monkeypatch.setattr(module, 'count_workers', lambda loop: 2)
@@ -938,10 +942,11 @@ def test_the_names_of_the_design_are_there_and_take_what_it_says():
     def parameters(fn):
         return {name: (p.kind.name, p.default) for name, p in inspect.signature(fn).parameters.items() if name != 'self'}
     required, word = inspect.Parameter.empty, 'POSITIONAL_OR_KEYWORD'
-    topics, named = {'topics': ('VAR_POSITIONAL', required)}, dict(snapshot=None, heartbeat_interval=15.0, send_timeout=30.0)
+    topics, named = {'topics': ('VAR_POSITIONAL', required)}, dict(since='now', not_before=None, snapshot=None)
+    named |= dict(heartbeat_interval=15.0, send_timeout=30.0)
     for fn in (Channel.publish, Channel.publish_sync):
-        assert parameters(fn) == {'value': (word, required), 'topic': (word, ''), 'event': (word, None)}
-    assert parameters(Channel.subscribe) == topics | {'after': ('KEYWORD_ONLY', None)}
+        assert parameters(fn) == {'value': (word, required), 'topic': (word, ''), 'event': (word, None), 'end': (word, False)}
+    assert parameters(Channel.subscribe) == topics | {'after': ('KEYWORD_ONLY', None), 'since': ('KEYWORD_ONLY', 'now')}
     assert parameters(Channel.response) == topics | {name: ('KEYWORD_ONLY', value) for name, value in named.items()}
     assert parameters(Channel) == {'log': (word, None)} and parameters(MemoryLog) == {'maxlen': (word, 10_000)}
     assert list(Entry.__dataclass_fields__) == ['id', 'topic', 'frame'] and list(Gap.__dataclass_fields__) == ['after', 'id']
@@ -966,19 +971,19 @@ def test_a_loop_that_is_closed_leaves_nothing_behind():
     async def left():
         subscription = channel.subscribe('red')
         waiting = asyncio.ensure_future(anext(subscription))
-        await until(lambda: channel.log._audiences)
+        await until(lambda: channel.log._readers)
         return waiting
     loop = asyncio.new_event_loop()
     waiting = loop.run_until_complete(left())
     loop.close()
     channel.publish_sync('x', topic='red')
-    assert not channel.log._audiences and not channel.log._history._topics['red'].readers
+    assert not channel.log._readers and not channel.log._history._topics['red'].readers
     waiting._log_destroy_pending = False
     waiting.get_coro().close()
 
 def test_a_channel_closes_though_the_loop_of_a_reader_is_closed():
     channel, loop = Channel(), asyncio.new_event_loop()
-    feed, subscription = channel._reader(module.Feed(channel.log, None, None, None)), channel.subscribe()
+    feed, subscription = channel._reader(module.Feed(channel.log, Cursor(channel.log, None), None)), channel.subscribe()
     async def left():
         feed.on_ready(lambda in_task: None)
         waiting = asyncio.ensure_future(anext(subscription))
@@ -992,7 +997,13 @@ def test_a_channel_closes_though_the_loop_of_a_reader_is_closed():
     waiting.get_coro().close()
 
 def test_logs_leave_nothing_behind_for_forks():
-    before = len(logs())
+    before = len(log_module._logs)
     for _ in range(100): MemoryLog()
     gc.collect()
-    assert len(logs()) <= before + 1
+    assert len(log_module._logs) <= before + 1
+
+@pytest.mark.parametrize('topic', ['a\0b', '\ud800'])
+async def test_a_topic_that_a_client_chose_and_that_is_none_is_a_400(topic):
+    channel = Channel()
+    async with open_stream(app_of(lambda: channel.response(topic)), '/') as s: assert [e async for e in s] == []
+    assert s.status == 400 and b'a topic must not hold NUL or a lone surrogate' in s.raw

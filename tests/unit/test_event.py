@@ -8,7 +8,7 @@ import pytest
 from fasthtml.common import Div, Li, NotStr, P, Pre
 from hypothesis import given, strategies as st
 
-from fasthtml_sse import EventParser, Frame, ServerSentEvent, to_event
+from fasthtml_sse import Entry, EventParser, Frame, Gap, ServerSentEvent, to_event
 from fasthtml_sse.core.event import FrameStr, to_frame
 
 text = st.text(st.characters(exclude_categories=['Cs']), max_size=40)
@@ -234,3 +234,23 @@ def test_what_cannot_be_told_is_refused_by_type(value):
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), {'a': float('nan')}, b'\xff'])
 def test_what_no_browser_could_read_is_refused(value):
     with pytest.raises(ValueError, match='data'): to_event(value)
+
+def test_several_events_are_not_the_data_of_one():
+    inside_a_dict, written = {'events': [ServerSentEvent('a')]}, [FrameStr('data: x\n\n')]
+    for value in ([ServerSentEvent('a'), ServerSentEvent('b')], (Frame(b'data: x\n\n'),), inside_a_dict, written):
+        with pytest.raises(TypeError, match='several events are not the data of one: send each by itself'): to_event(value)
+
+def test_what_a_channel_gives_may_be_sent_on():
+    entry, gap = Entry('7', 'a', Frame(b'id: 7\ndata: x\n\n')), Gap('3', '9')
+    assert to_event(entry) is to_frame(entry) is entry.frame
+    event, = EventParser().feed(to_frame(gap))
+    assert (event.event, event.data, event.id) == ('gap', '{"after": "3"}', '9')
+
+def test_the_pieces_of_a_long_line_are_joined_once():
+    "So that a large event takes time that grows with its size, and not with the square of it."
+    parser = EventParser()
+    parser.feed(b'data: ')
+    for _ in range(1000): parser.feed(b'x' * 100)
+    assert max(map(len, parser._rest)) == 100
+    event, = parser.feed(b'\n\n')
+    assert event.data == 'x' * 100_000

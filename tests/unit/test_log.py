@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from fasthtml_sse import Channel, Entry, EventParser, Gap, LogError, MemoryLog
 from fasthtml_sse.broadcast.log import IN_ALL, SHARED
+from fasthtml_sse.broadcast.store import Post
 from fasthtml_sse.core.source import HEARTBEAT, LIMIT, TURN
 from fasthtml_sse.testing import open_stream
 from tests.support.asgi import Client
@@ -328,7 +329,7 @@ async def test_a_reader_that_keeps_up_is_not_told_when_other_topics_are_trimmed_
     subscription = channel.subscribe('mine', after=await channel.tail())
     step = asyncio.create_task(read(subscription))
     async with Client.asking(channel.response('mine', heartbeat_interval=None)) as client:
-        await until(lambda: channel.log._audiences, 0.001)
+        await until(lambda: channel.log._readers, 0.001)
         client.free.clear()  # a client that takes nothing has still missed nothing
         for n in range(IN_ALL * (logs.slack + 1) * 3):
             await channel.publish('x', f'job {n}')
@@ -554,7 +555,7 @@ async def test_who_waits_hears_what_another_process_publishes(logs):
     await two.tail()
     for text in 'abc':
         step = asyncio.create_task(read(subscription))
-        await until(lambda: one.log._audiences, 0.001)
+        await until(lambda: one.log._readers, 0.001)
         await (two if logs.durable else one).publish(text)
         assert await step == [text]
 
@@ -594,7 +595,7 @@ async def test_a_process_that_was_forked_begins_a_log_of_its_own():
 async def test_a_burst_wakes_each_reader_once():
     log, sleepers = MemoryLog(), [Sleeper('a', 'b'), Sleeper('a'), Sleeper()]
     for sleeper in sleepers: log.add(sleeper)
-    for topic in 'aabbab': log.append(topic, b'data: x\n\n')
+    for topic in 'aabbab': log.append(Post(topic, b'data: x\n\n'))
     for sleeper in sleepers: await sleeper.called.wait()
     await turns(3)
     assert [sleeper.woken for sleeper in sleepers] == [1, 1, 1]
@@ -609,7 +610,7 @@ async def test_a_round_over_many_readers_gives_others_their_turn(clock):
             super().wake()
     sleepers = [Slow() for _ in range(5)]
     for sleeper in sleepers: log.add(sleeper)
-    log.append('', b'data: x\n\n')
+    log.append(Post('', b'data: x\n\n'))
     for _ in range(10):
         order.append('turn')
         await asyncio.sleep(0)
@@ -628,9 +629,9 @@ async def test_a_reader_that_fails_does_not_keep_the_others_asleep():
     loop.set_exception_handler(lambda loop, context: errors.append(context['exception']))
     try:
         for sleeper in sleepers: log.add(sleeper)
-        log.append('', b'data: x\n\n')
+        log.append(Post('', b'data: x\n\n'))
         for sleeper in sleepers: await sleeper.called.wait()
-        log.append('', b'data: x\n\n')
+        log.append(Post('', b'data: x\n\n'))
         await turns(20)
     finally: loop.set_exception_handler(handler)
     assert [sleeper.woken for sleeper in sleepers] == [2] * 5 and list(map(type, errors)) == [LookupError] * 6
@@ -641,20 +642,20 @@ async def test_a_loop_that_was_closed_with_readers_in_it_disturbs_no_publisher()
     async def leave():
         for topics in (['a'], []): log.add(Sleeper(*topics))
     await asyncio.to_thread(asyncio.run, leave())
-    for n in range(3): log.append('a', b'data: x\n\n')
+    for n in range(3): log.append(Post('a', b'data: x\n\n'))
     async with asyncio.timeout(PATIENCE): assert isinstance(await anext(Channel(log).subscribe(after=log.id(2))), Entry)
-    assert not any(audience.readers for audience in log._audiences.values())
+    assert not log._readers
 
 def test_batches_for_others_are_bounded():
     log = MemoryLog()
-    for n in range(2 * SHARED): log.append('', b'data: x\n\n')
+    for n in range(2 * SHARED): log.append(Post('', b'data: x\n\n'))
     for n in range(2 * SHARED): log.read(None, n)
     assert len(log._batches) == SHARED
 
 async def test_what_is_gone_leaves_nothing_behind():
     log = MemoryLog(2)
-    for n in range(1000): log.append(f'topic {n}', b'data: x\n\n')
-    for n in range(1000): log.append('one', b'data: x\n\n')
+    for n in range(1000): log.append(Post(f'topic {n}', b'data: x\n\n'))
+    for n in range(1000): log.append(Post('one', b'data: x\n\n'))
     history = log._history
     assert len(history._entries) == IN_ALL * 2 and len(history._topics) == IN_ALL * 2 - 1
     assert len(history._sequence) < 200
@@ -812,7 +813,7 @@ async def play(log, maxlen, clients, steps, wait, interval, patience=PATIENCE):
         for browser in pair: await catch_up(browser, interval, patience)
     finally:
         for browser in pair: await browser.leave()
-        assert not log._audiences
+        assert not log._readers
 
 async def take(step, world, pair, wait, interval):
     match step:

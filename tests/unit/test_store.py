@@ -3,10 +3,14 @@ import asyncio, threading, time
 
 import pytest
 
-import fasthtml_sse.broadcast.store as store_module
-from fasthtml_sse import LogError
-from fasthtml_sse.broadcast.store import Appends, Calls, Page, Reads, StoredLog
+import fasthtml_sse.broadcast.stored as stored_module
+from fasthtml_sse import Channel, LogError, SQLiteLog
+from fasthtml_sse.broadcast.store import News, Page, Post
+from fasthtml_sse.broadcast.stored import Appends, Reads, StoredLog
+from fasthtml_sse.core.source import Worker
+from tests.support.asgi import Client
 from tests.support.clock import PATIENCE, turns, until
+from tests.support.logs import settled
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +26,11 @@ class SlowStore:
         self.may.wait(PATIENCE)
         return answer
 
-    def read(self, topics, after, limit): return self.answer(after, Page([], after))
-    def append(self, events): return self.answer([data for _, data in events], [*range(len(events))])
+    def read(self, topics, after, limit, told=0): return self.answer(after, Page([], after))
+    def append(self, posts): return self.answer([post.data for post in posts], [*range(len(posts))])
     def tail(self): return self.answer('tail', 7)
-    def changes(self, after): return bool(time.sleep(0.01))
+    def follow(self): return self.tail()
+    def news(self, after): return News(bool(time.sleep(0.01)))
     def id(self, position): return str(position)
     def renew(self): "Nothing is open."
     def wake(self): "Nothing sleeps for long."
@@ -45,55 +50,75 @@ class FailingStore(SlowStore):
         return answer
 
 
+def close(worker):
+    worker.stop()
+    worker.join()
+
 async def test_readers_at_one_place_share_a_page_though_one_gives_up():
-    store = SlowStore()
-    reads = Reads(store)
-    gives_up, waits = (asyncio.wrap_future(reads.page(None, 7)) for _ in range(2))
+    store, reads = SlowStore(), Reads()
+    gives_up, waits = (asyncio.wrap_future(reads.ask(store.read, None, 7, 256, fresh=False)) for _ in range(2))
     await until(lambda: store.asked)
     gives_up.cancel()
     await turns()
     store.may.set()
     assert await waits == Page([], 7) and store.asked == [7]
-    reads.close()
+    close(reads.worker)
+
+async def test_what_must_be_fresh_is_asked_again_once_it_is_being_answered():
+    store, reads = SlowStore(), Reads()
+    first = asyncio.wrap_future(reads.ask(store.tail))
+    await until(lambda: store.asked)
+    later = [asyncio.wrap_future(reads.ask(store.tail)) for _ in range(5)]
+    store.may.set()
+    assert await asyncio.gather(first, *later) == [7] * 6 and store.asked == ['tail'] * 2
+    close(reads.worker)
+
+def append(appends, data):
+    "A post that waits for its turn, in this loop."
+    waiter = asyncio.get_running_loop().create_future()
+    appends.submit(Post('a', data), waiter)
+    return waiter
 
 async def test_an_append_that_is_given_up_is_none_and_harms_none_beside_it():
     store = SlowStore()
     appends = Appends(store)
-    first = asyncio.wrap_future(appends.submit('a', b'first'))
+    first = append(appends, b'first')
     await until(lambda: store.asked)
-    given_up, beside = (asyncio.wrap_future(appends.submit('a', data)) for data in (b'given up', b'beside'))
+    given_up, beside = append(appends, b'given up'), append(appends, b'beside')
     given_up.cancel()
     await turns()
     store.may.set()
     assert [await first, await beside] == [0, 0] and store.asked == [[b'first'], [b'beside']]
-    appends.close()
+    close(appends.worker)
 
-def test_what_is_closed_takes_no_calls():
-    calls = Calls('of a test')
-    calls.close()
-    with pytest.raises(LogError, match='the log is closed'): calls.submit(print)
-
-def test_a_call_that_is_given_up_is_not_made():
-    calls, may, made = Calls('of a test'), threading.Event(), []
-    calls.submit(may.wait, PATIENCE)
-    assert calls.submit(made.append, 'given up').cancel()
-    last = calls.submit(made.append, 'last')
-    may.set()
-    last.result(PATIENCE)
-    calls.close()
-    assert made == ['last']
-
-async def test_a_read_that_waits_when_the_log_closes_is_refused():
-    store = SlowStore()
-    reads = Reads(store)
-    first, second = (asyncio.wrap_future(reads.page(None, after)) for after in (1, 2))
-    await until(lambda: store.asked)
-    closing = asyncio.create_task(asyncio.to_thread(reads.close))
-    await until(lambda: reads._calls.closed)
+async def test_what_a_store_leaves_is_offered_again_in_order(monkeypatch):
+    monkeypatch.setattr(stored_module, 'BATCH', 4)
+    class Picky(SlowStore):
+        "Takes two at a time."
+        def append(self, posts): return super().append(posts[:2])
+    store = Picky()
+    appends = Appends(store)
+    waiters = [append(appends, bytes([n])) for n in range(7)]
     store.may.set()
-    assert await first == Page([], 1)
-    with pytest.raises(LogError, match='the log is closed'): await second
-    await closing
+    await asyncio.gather(*waiters)
+    assert b''.join(b''.join(batch) for batch in store.asked) == bytes(range(7)) and max(map(len, store.asked)) == 2
+    close(appends.worker)
+
+def test_a_worker_that_was_stopped_refuses_what_it_is_given():
+    worker, refused = Worker('of a test'), []
+    worker.call(lambda: None, refused.append)
+    close(worker)
+    worker.call(lambda: None, refused.append)
+    assert [str(error) for error in refused] == ['of a test was stopped']
+
+def test_a_worker_makes_all_calls_that_it_had_when_it_was_stopped():
+    worker, may, made = Worker('of a test'), threading.Event(), []
+    worker.call(lambda: may.wait(PATIENCE), made.append)
+    for n in range(3): worker.call(lambda n=n: made.append(n), made.append)
+    worker.stop()
+    may.set()
+    worker.join()
+    assert made == [0, 1, 2]
 
 async def test_who_gives_up_waiting_for_the_end_leaves_it_to_the_others():
     log = StoredLog(SlowStore(), 10)
@@ -124,15 +149,36 @@ async def test_who_waits_for_the_end_is_told_that_the_log_is_closed():
     with pytest.raises(LogError, match='the log is closed'): await waits
 
 async def test_a_read_that_fails_is_tried_again_and_its_reader_hears_nothing(monkeypatch):
-    monkeypatch.setattr(store_module, 'RETRY', 0.01)
+    monkeypatch.setattr(stored_module, 'RETRY', 0.01)
     log = StoredLog(FailingStore(2), 10)
     assert (await log.fetch(None, 5)).end == 5 and log._store.asked == [5, 5, 5]
     await log.aclose()
 
 async def test_a_store_that_fails_is_tried_again_after_a_pause_and_spoken_of_once(monkeypatch, caplog):
-    monkeypatch.setattr(store_module, 'RETRY', 0.05)
+    monkeypatch.setattr(stored_module, 'RETRY', 0.05)
     began = time.monotonic()
     log = StoredLog(FailingStore(4), 10)
     await log.ready()
     assert time.monotonic() - began >= 4 * 0.05 and caplog.text.count('is tried again') == 1
     await log.aclose()
+
+async def test_what_comes_while_an_old_batch_is_read_needs_no_other_event(tmp_path):
+    channel, late = (Channel(SQLiteLog(tmp_path/'events.db')) for _ in range(2))
+    start = await channel.tail()
+    await channel.publish('old', 'a')
+    await late.log.ready()
+    read, asked, may = late.log._store.read, threading.Event(), threading.Event()
+    def read_slowly(topics, *args):
+        page = read(topics, *args)
+        if topics:
+            asked.set()
+            may.wait(PATIENCE)
+        return page
+    late.log._store.read = read_slowly
+    async with Client.asking(late.response('a', heartbeat_interval=None), start) as client:
+        await until(asked.is_set, 0.001)
+        await channel.publish('new', 'a')
+        await settled(late.log)
+        may.set()
+        await client.got(b'data: new\n\n')
+    for each in (channel, late): await each.aclose()
