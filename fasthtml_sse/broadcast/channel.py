@@ -7,7 +7,7 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/broadcast/channel.html.md"""
 # %% ../../nbs/broadcast/channel.ipynb #1661ec93
 from __future__ import annotations
 
-import asyncio, inspect, os
+import asyncio, os
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -17,12 +17,12 @@ from functools import cache
 from typing import Any, Self
 from weakref import WeakValueDictionary
 
-import anyio.to_thread
 from starlette.exceptions import HTTPException
 
 from .cursor import SINCE, Cursor, Latest
 from .log import UNTOLD, Batch, Entry, Gap, Log, MemoryLog
 from .redis import RedisLog
+from .snapshot import Snapshots
 from .sqlite import SQLiteLog
 from .store import LogError, Post
 from ..core.event import EventParser, Frame, ServerSentEvent, to_event
@@ -31,7 +31,7 @@ from ..core.servers import count_workers
 from ..core.source import HEARTBEAT, LINGER, failure, logger
 
 # %% auto #0
-__all__ = ['frame_of', 'BadTopic', 'check_topics', 'Subscription', 'position_frame', 'shown', 'Feed', 'ChannelStats', 'open_log',
+__all__ = ['frame_of', 'BadTopic', 'check_topics', 'Subscription', 'position_frame', 'Feed', 'ChannelStats', 'open_log',
            'Channel', 'check_since', 'check_id', 'ChannelResponse']
 
 # %% ../../nbs/broadcast/channel.ipynb #bee63cb6
@@ -146,23 +146,17 @@ def position_frame(id: str) -> bytes:
     "No event, but browsers keep the id (WHATWG HTML §9.2.6)."
     return f'id: {id}\n\n'.encode()
 
-async def shown(snapshot: Callable[[], Any], id: str) -> bytes:
-    "What `snapshot` returns, called in a thread unless it is async, as an event with this `id`."
-    made = snapshot() if inspect.iscoroutinefunction(snapshot) else await anyio.to_thread.run_sync(snapshot, abandon_on_cancel=True)
-    value = await made if inspect.isawaitable(made) else made
-    return position_frame(id) if value is None else f'id: {id}\n'.encode() + frame_of(value)
-
 class Feed:
     "The ready source of a channel's response: it drives a cursor by callbacks alone."
-    __slots__ = 'topics', 'ended', 'error', 'wake', '_log', '_cursor', '_snapshot', '_head', '_task', '_loop', '_context', '__weakref__'
+    __slots__ = 'topics', 'ended', 'error', 'wake', '_log', '_cursor', '_snapshot', '_snapshots', '_head', '_task', '_loop', '_context', '__weakref__'
     wake: Callable[[bool], None]
     _loop: asyncio.AbstractEventLoop | None
     _context: Context
 
-    def __init__(self, log: Log, cursor: Cursor, snapshot: Callable[[], Any] | None):
+    def __init__(self, log: Log, cursor: Cursor, snapshot: Callable[[], Any] | None, snapshots: Snapshots):
         self.topics, self.ended = cursor.topics, False
         self.error: BaseException | None = None
-        self._log, self._cursor, self._snapshot = log, cursor, snapshot
+        self._log, self._cursor, self._snapshot, self._snapshots = log, cursor, snapshot, snapshots
         self._head, self._loop = b'', None
         self._task: asyncio.Task[None] | None = None
 
@@ -238,8 +232,14 @@ class Feed:
         "Ask the log for more, or tell the client that something is gone, or what it all comes to."
         if found is None: await self._cursor.ask()
         elif isinstance(found, Latest): self._head += self._shown_latest(found)
-        elif self._snapshot: self._head += await shown(self._snapshot, found.id)
+        elif self._snapshot: await self._show(self._snapshot)
         else: self._head += found.frame
+
+    async def _show(self, snapshot: Callable[[], Any]) -> None:
+        value, position = await self._snapshots.make(snapshot, self._cursor.position or 0)
+        self._cursor.move(position)
+        id = self._log.id(self._cursor.position or 0)
+        self._head += position_frame(id) if value is None else f'id: {id}\n'.encode() + frame_of(value)
 
     def _shown_latest(self, latest: Latest) -> bytes:
         "Without their ids: who is cut off before the last of them is to get them again."
@@ -284,6 +284,7 @@ class Channel:
     ):
         self.log = open_log(log)
         self._readers: WeakValueDictionary[int, Subscription | Feed] = WeakValueDictionary()
+        self._snapshots = Snapshots()
         self._closed, self._checked = False, False
         self.log.listen(self._hear)
 
@@ -331,7 +332,7 @@ class Channel:
         if not (snapshot is None or callable(snapshot)): raise TypeError(f'snapshot must be a function without arguments: {snapshot!r:.80}')
         def feed(after: str | None) -> Feed:
             cursor = Cursor(self.log, names, after, None if snapshot else since, not_before)
-            return self._reader(Feed(self.log, cursor, snapshot))
+            return self._reader(Feed(self.log, cursor, snapshot, self._snapshots))
         return ChannelResponse(self, feed, heartbeat_interval, send_timeout)
 
     async def disconnect(self,

@@ -65,6 +65,10 @@ class Cursor:
         self.position = max(self._log.end or 0, self._least())
         self._found = Gap(after, self._log.id(self.position))
 
+    def move(self, position: int) -> None:
+        "Stand at an earlier place than `miss` has found: where a snapshot began that was made for others too."
+        self.position = max(position, self._least())
+
     @property
     def pending(self) -> Found | None:
         "What was found already."

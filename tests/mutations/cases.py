@@ -13,6 +13,14 @@ class Mutation(NamedTuple):
 
 # By where they are. A test is named where its file takes long
 LOG = [
+    Mutation('a finalizer changes what the thread that it interrupts is changing', 'broadcast/log.py',
+        'self._changes.append(change)', 'change()', 'unit/test_log.py::test_who_interrupts_a_change_comes_behind_it'),
+    Mutation('a finalizer waits for the thread that it interrupts', 'broadcast/log.py',
+        'self._lock, self._depth = RLock(), 0', "self._lock, self._depth = __import__('threading').Lock(), 0",
+        'unit/test_log.py::test_who_interrupts_a_change_comes_behind_it'),
+    Mutation('what a finalizer changes after the last look waits for the next one', 'broadcast/log.py',
+        'if self._changes and not self._depth:', 'if False:',
+        'unit/test_log.py::test_who_interrupts_the_end_of_a_section_is_not_left_for_the_next_one'),
     Mutation('a batch holds more than its limit', 'broadcast/log.py',
         'if entries and size > LIMIT:', 'if entries and size > 100 * LIMIT:', 'unit/test_channel.py'),
     Mutation('an event that is larger than a batch is never read', 'broadcast/log.py',
@@ -88,7 +96,46 @@ LOG = [
         'process/test_edges.py::test_a_fork_while_others_look_hangs_no_child'),
 ]
 
+SNAPSHOT = [
+    Mutation('each page has a snapshot of its own', 'broadcast/snapshot.py', 'if shot is None or not shot.serves(position):', 'if True:',
+        'unit/test_snapshot.py::test_a_thousand_pages_that_return_at_once_make_one_call'),
+    Mutation('who comes later is shown what was true before', 'broadcast/snapshot.py',
+        'return self.served > 1 and fresh', 'return True or fresh',
+        'unit/test_snapshot.py::test_a_call_that_has_ended_is_not_shown_to_one_who_comes_later'),
+    Mutation('a crowd is shown what was true before something was published', 'broadcast/snapshot.py', ' and self.position == position', '',
+        'unit/test_snapshot.py::test_a_crowd_at_one_place_is_served_a_moment_longer_unless_something_was_published'),
+    Mutation('who leaves takes the snapshot from the others', 'broadcast/snapshot.py',
+        'return await asyncio.shield(self.task)', 'return await self.task',
+        'unit/test_snapshot.py::test_one_who_leaves_takes_it_from_nobody_and_the_last_gives_it_up'),
+    Mutation('a snapshot goes on for nobody', 'broadcast/snapshot.py', 'self.given_up = self.task.cancel()', 'pass',
+        'unit/test_snapshot.py::test_one_who_leaves_takes_it_from_nobody_and_the_last_gives_it_up'),
+    Mutation('what was made for one user is shown to another', 'broadcast/snapshot.py',
+        'frozenset((name, id(value)) for name, value in context.items())', '0',
+        'unit/test_snapshot.py::test_what_was_made_for_one_user_is_never_shown_to_another'),
+    Mutation('true is taken for one', 'broadcast/snapshot.py', 'return (type(value), value) if', 'return value if',
+        'unit/test_snapshot.py::test_functions_are_the_same_if_what_they_hold_is'),
+    Mutation('who gives up a call frees its thread', 'broadcast/snapshot.py', 'return await asyncio.shield(future)', 'return await future',
+        'unit/test_snapshot.py::test_calls_that_hang_cost_a_few_threads_and_fail_when_they_take_too_long'),
+    Mutation('a call may hang for ever', 'broadcast/snapshot.py',
+        'async with asyncio.timeout(DEADLINE):', 'async with asyncio.timeout(None):',
+        'unit/test_snapshot.py::test_calls_that_hang_cost_a_few_threads_and_fail_when_they_take_too_long'),
+]
+
 CURSOR = [
+    Mutation('a reader is through before it has got all', 'broadcast/cursor.py',
+        'return last if last.position <= self.position else None', 'return last',
+        'unit/test_ends.py::test_a_long_catch_up_with_a_topic_that_has_ended_gives_all_before_its_end'),
+    Mutation('a limit does not hold for the latest', 'broadcast/cursor.py',
+        'later = [entry for entry in entries if (self._log.position(entry.id) or 0) > least]', 'later = entries',
+        'unit/test_ends.py::test_the_latest_are_none_where_they_are_withheld'),
+    Mutation('a gap at the start is told again and again', 'broadcast/cursor.py',
+        'max(first.position, least), max(first.floor, least)', 'max(first.position, least), 0',
+        'unit/test_ends.py::test_a_gap_at_the_start_is_told_once_though_it_lies_behind_what_is_kept_of_another_topic'),
+    Mutation('what comes while an old batch is read waits for another event', 'broadcast/cursor.py',
+        'batch.more = True', 'pass', 'unit/test_store.py::test_what_comes_while_an_old_batch_is_read_needs_no_other_event'),
+    Mutation('a heartbeat passes an end that was not told', 'broadcast/cursor.py',
+        'if batch is None or batch.entries or batch.ends: return None', 'if batch is None or batch.entries: return None',
+        'unit/test_ends.py::test_a_heartbeat_does_not_pass_an_end_that_was_not_told'),
     Mutation('one topic that ends is the end of all', 'broadcast/cursor.py',
         'len(self.ended) < len(self.topics)', 'not self.ended',
         'unit/test_ends.py::test_close_comes_once_when_all_topics_have_ended'),
@@ -121,6 +168,17 @@ CURSOR = [
 ]
 
 STORE = [
+    Mutation('an append that was given up breaks those beside it', 'broadcast/stored.py',
+        'if waiter.done(): return', 'pass', 'unit/test_store.py::test_an_append_that_is_given_up_while_it_is_made_harms_none_beside_it'),
+    Mutation('a closed log takes what nobody will read', 'broadcast/stored.py',
+        "        if self._closed.is_set(): raise LogError('the log is closed')\n        self._appends", '        self._appends',
+        'unit/test_store.py::test_a_log_that_is_closed_refuses_what_nobody_will_read'),
+    Mutation('a thread of the log waits for itself', 'broadcast/stored.py',
+        'if self._in_own_thread(): return', 'if False: return',
+        'unit/test_store.py::test_who_appends_in_a_thread_of_the_log_does_not_wait_for_itself'),
+    Mutation('a log that was emptied under a clock that is behind keeps its end', 'broadcast/stored.py',
+        'elif seen > self._history.end and self._store.tail() < seen: self._mirror_anew()', 'elif False: pass',
+        'unit/test_store.py::test_a_log_that_was_emptied_before_its_last_event_was_seen_has_its_new_end'),
     Mutation('who gives up a read cancels it for the others', 'broadcast/stored.py',
         'future.set_running_or_notify_cancel()  # who', 'pass  # who', 'unit/test_store.py'),
     Mutation('who gives up waiting for the end cancels it for the others', 'broadcast/stored.py',
@@ -288,7 +346,7 @@ CHANNEL = [
     Mutation('a gap is not told again after a cut', 'broadcast/channel.py',
         'position_frame(self._log.id(position) + UNTOLD * untold)', 'position_frame(self._log.id(position))', 'unit/test_channel.py'),
     Mutation('what comes while a snapshot is made is lost', 'broadcast/channel.py',
-        'await shown(self._snapshot, found.id)', 'await shown(self._snapshot, found.id); self._cursor.position = self._log.end',
+        'self._cursor.move(position)', 'self._cursor.move(self._log.end or 0)',
         'unit/test_channel.py'),
     Mutation('events overtake the snapshot that is being made', 'broadcast/channel.py',
         'if self._task or self.ended: return head', 'if self.ended: return head', 'unit/test_channel.py'),
@@ -589,4 +647,4 @@ SCRIPT = [
         '.map(node => node.cloneNode(true))', '', 'browser/test_swaps.py'),
 ]
 
-MUTATIONS = [*LOG, *CURSOR, *STORE, *SQLITE, *REDIS, *CHANNEL, *EVENT, *SOURCE, *HUB, *RESPONSE, *STREAMING, *PAGE, *SCRIPT]
+MUTATIONS = [*LOG, *SNAPSHOT, *CURSOR, *STORE, *SQLITE, *REDIS, *CHANNEL, *EVENT, *SOURCE, *HUB, *RESPONSE, *STREAMING, *PAGE, *SCRIPT]

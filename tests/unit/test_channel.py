@@ -983,7 +983,7 @@ def test_a_loop_that_is_closed_leaves_nothing_behind():
 
 def test_a_channel_closes_though_the_loop_of_a_reader_is_closed():
     channel, loop = Channel(), asyncio.new_event_loop()
-    feed, subscription = channel._reader(module.Feed(channel.log, Cursor(channel.log, None), None)), channel.subscribe()
+    feed, subscription = channel._reader(module.Feed(channel.log, Cursor(channel.log, None), None, module.Snapshots())), channel.subscribe()
     async def left():
         feed.on_ready(lambda in_task: None)
         waiting = asyncio.ensure_future(anext(subscription))

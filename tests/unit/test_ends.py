@@ -6,7 +6,7 @@ import pytest
 from fasthtml_sse import Channel, EventParser, Gap, LogError
 from fasthtml_sse.broadcast.log import IN_ALL
 from fasthtml_sse.broadcast.store import Change, Post, Record, Refused
-from fasthtml_sse.core.source import LIMIT
+from fasthtml_sse.core.source import HEARTBEAT, LIMIT
 from tests.support.asgi import Client
 from tests.support.clock import PATIENCE, until
 from tests.support.logs import on_every_log, opened, publish, read, text_of
@@ -154,6 +154,25 @@ async def test_with_a_snapshot_it_comes_first(logs):
             assert [event[:2] for event in found] == [(None, 'all'), ('close', 'done')] and found[1][2] == end
         assert await body(each, 'job', id=end, snapshot=snapshot) == [('close', 'done', end)]
 
+@on_every_log
+async def test_a_long_catch_up_with_a_topic_that_has_ended_gives_all_before_its_end(logs):
+    channel = opened(logs)
+    start, texts = await channel.tail(), [*(f'{n}' * LIMIT for n in range(3)), *map(str, range(300))]
+    await publish(channel, *texts, topic='job')
+    await channel.publish(None, 'job', end=True)
+    for each in others(logs, channel):
+        assert [data for _, data, _ in await body(each, 'job', id=start)] == [*texts, 'done']
+        assert await all_of(each.subscribe('job', after=start)) == texts
+
+async def test_a_heartbeat_does_not_pass_an_end_that_was_not_told():
+    channel = Channel()
+    async with asyncio.timeout(PATIENCE), Client.asking(channel.response('a')) as client:
+        feed, = channel._readers.values()
+        channel.publish_sync(None, 'a', end=True)
+        assert feed.heartbeat() == HEARTBEAT
+        await client.over()
+        assert b'event: close' in client.body
+
 
 # Where a reader begins
 
@@ -189,6 +208,15 @@ async def test_where_the_beginning_is_gone_that_is_told_once_and_what_is_kept_fo
         assert await said(each, 'quiet', since='start', count=1) == [(None, 'quiet', await channel.tail())]
         first, *rest = await read(each.subscribe('quiet', 'busy', since='start'), 5)
         assert isinstance(first, Gap) and rest[-1] == ('quiet' if not logs.slack else rest[-1])
+
+@on_every_log
+async def test_a_gap_at_the_start_is_told_once_though_it_lies_behind_what_is_kept_of_another_topic(logs):
+    channel, made = opened(logs, 3), logs.surely(3) + 2
+    await publish(channel, 'quiet', topic='quiet')
+    await publish(channel, *map(str, range(made)), topic='busy')
+    for each in others(logs, channel):
+        first, *rest = await read(each.subscribe('quiet', 'busy', since='start'), 5)
+        assert isinstance(first, Gap) and rest[0] == 'quiet' and not any(isinstance(found, Gap) for found in rest)
 
 @on_every_log
 async def test_a_start_without_events_is_now(logs):
@@ -281,6 +309,19 @@ async def test_an_unknown_limit_is_the_end_and_gives_nothing(logs):
                         await channel.publish('new', 'room')
                         await client.got(b'data: new\n\n')
                 assert not any(f'data: {text}\n'.encode() in client.body for text in 'abc') and b'gap' not in client.body
+
+@on_every_log
+async def test_the_latest_are_none_where_they_are_withheld(logs):
+    channel = opened(logs)
+    for each in others(logs, channel):
+        for limit in ('nonsense', None):
+            id, = await publish(channel, 'old', topic='room')
+            response = each.response('room', since='latest', not_before=limit or id, heartbeat_interval=None)
+            async with asyncio.timeout(PATIENCE), Client.asking(response) as client:
+                await until(lambda: each.log._readers and client.body, 0.001)
+                await channel.publish('new', 'room')
+                await client.got(b'data: new\n\n')
+            assert b'data: old' not in client.body
 
 @on_every_log
 async def test_a_limit_moves_the_start_and_makes_no_gap(logs):

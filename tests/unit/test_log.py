@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from fasthtml_sse import Channel, Entry, EventParser, Gap, LogError, MemoryLog
-from fasthtml_sse.broadcast.log import IN_ALL, SHARED
+from fasthtml_sse.broadcast.log import IN_ALL, SHARED, History
 from fasthtml_sse.broadcast.store import Post
 from fasthtml_sse.core.source import HEARTBEAT, LIMIT, TURN
 from fasthtml_sse.testing import open_stream
@@ -659,6 +659,32 @@ async def test_what_is_gone_leaves_nothing_behind():
     history = log._history
     assert len(history._entries) == IN_ALL * 2 and len(history._topics) == IN_ALL * 2 - 1
     assert len(history._sequence) < 200
+
+
+# Finalizers, without waiting for the collector to come by
+
+def data_in(log): return [entry.frame.splitlines()[1] for entry in log.read(None, 0).entries]
+
+def test_who_interrupts_a_change_comes_behind_it(monkeypatch):
+    log, add, inner = MemoryLog(), History.add, [b'data: inner\n\n']
+    def interrupted(self, position, entry):
+        if inner: log.append(Post('', inner.pop()))
+        add(self, position, entry)
+    monkeypatch.setattr(History, 'add', interrupted)
+    log.append(Post('', b'data: outer\n\n'))
+    assert data_in(log) == [b'data: outer', b'data: inner']
+
+def test_who_interrupts_the_end_of_a_section_is_not_left_for_the_next_one():
+    log, inner = MemoryLog(), [b'data: inner\n\n']
+    lock = log._section._lock
+    class Interrupted:
+        acquire = lock.acquire
+        def release(self):
+            if inner: log._section.at_end(lambda data=inner.pop(): log.append(Post('', data)))
+            lock.release()
+    log._section._lock = Interrupted()
+    log.append(Post('', b'data: outer\n\n'))
+    assert data_in(log) == [b'data: outer', b'data: inner']
 
 
 # Everything at once: clients that come, drop at any byte, and resume

@@ -23,6 +23,7 @@ LAYERS = [
     'broadcast.sqlite',
     'broadcast.redis',
     'broadcast.cursor',
+    'broadcast.snapshot',
     'broadcast.channel',
     'page',
     'testing',

@@ -10,7 +10,6 @@ from fasthtml_sse.broadcast.stored import Appends, Reads, StoredLog
 from fasthtml_sse.core.source import Worker
 from tests.support.asgi import Client
 from tests.support.clock import PATIENCE, turns, until
-from tests.support.logs import settled
 
 pytestmark = pytest.mark.anyio
 
@@ -177,8 +176,60 @@ async def test_what_comes_while_an_old_batch_is_read_needs_no_other_event(tmp_pa
     late.log._store.read = read_slowly
     async with Client.asking(late.response('a', heartbeat_interval=None), start) as client:
         await until(asked.is_set, 0.001)
-        await channel.publish('new', 'a')
-        await settled(late.log)
+        id = await channel.publish('new', 'a')
+        await until(lambda: late.log._history.end >= late.log.position(id), 0.001)
+        await turns()
         may.set()
         await client.got(b'data: new\n\n')
     for each in (channel, late): await each.aclose()
+
+async def test_an_append_that_is_given_up_while_it_is_made_harms_none_beside_it():
+    class Two(SlowStore):
+        def append(self, posts):
+            self.asked.append(len(posts))
+            (self.may if len(self.asked) == 1 else self.later).wait(PATIENCE)
+            return [*range(len(posts))]
+    store = Two()
+    store.later = threading.Event()
+    appends = Appends(store)
+    first = append(appends, b'first')
+    await until(lambda: store.asked)
+    given_up, beside = append(appends, b'given up'), append(appends, b'beside')
+    store.may.set()
+    await until(lambda: store.asked == [1, 2])
+    given_up.cancel()
+    store.later.set()
+    async with asyncio.timeout(PATIENCE): assert [await first, await beside] == [0, 1]
+    close(appends.worker)
+
+async def test_a_log_that_is_closed_refuses_what_nobody_will_read(tmp_path):
+    log = SQLiteLog(tmp_path/'events.db')
+    await log.aappend(Post('', b'data: x\n\n'))
+    await log.aclose()
+    with pytest.raises(LogError, match='the log is closed'): log.append(Post('', b'data: y\n\n'))
+    with pytest.raises(LogError, match='the log is closed'): await log.aappend(Post('', b'data: y\n\n'))
+
+async def test_who_appends_in_a_thread_of_the_log_does_not_wait_for_itself():
+    inner = []
+    class Interrupted(SlowStore):
+        def append(self, posts):
+            if not inner: inner.append(log.append(Post('', b'inner')))
+            return super().append(posts)
+    log = StoredLog(Interrupted(), 10)
+    log._store.may.set()
+    async with asyncio.timeout(PATIENCE):
+        await log.aappend(Post('', b'outer'))
+        await until(lambda: [b'inner'] in log._store.asked)
+    assert inner[0].endswith('.untold')
+    await log.aclose()
+
+async def test_a_log_that_was_emptied_before_its_last_event_was_seen_has_its_new_end():
+    store = SlowStore()
+    store.may.set()
+    log = StoredLog(store, 10)
+    await log.ready()
+    store.append = lambda posts: [9]
+    await log.aappend(Post('', b'data: x\n\n'))
+    store.tail = lambda: 3
+    await until(lambda: log.end == 3, 0.001)
+    await log.aclose()
