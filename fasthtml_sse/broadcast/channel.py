@@ -182,15 +182,22 @@ class Feed:
 
     def take(self) -> bytes:
         "All that is pending, and no more than fits into a batch."
-        if head := self._head: self._head = b''
-        if self._task or self.ended: return head
+        if self._head or self._task or self.ended: return self._take_head()
         found = self._cursor.take()
-        if type(found) is not Batch:
-            self._work(self._tell(found))
-            return head
-        if found.more and self._loop: self._loop.call_soon(self.wake, False)
-        if self._cursor.ended and (end := self._cursor.over): return head + found.joined + self._close(end.state, end.id)
-        return head + found.joined if head else found.joined
+        if type(found) is Batch: return self._last(found) if found.more or self._cursor.ended else found.joined
+        self._work(self._tell(found))
+        return b''
+
+    def _take_head(self) -> bytes:
+        "What has to be said first, and then what follows."
+        head, self._head = self._head, b''
+        return head if self._task or self.ended else head + self.take()
+
+    def _last(self, batch: Batch) -> bytes:
+        "A batch that something may follow at once: more of it, or the close."
+        if batch.more and self._loop: self._loop.call_soon(self.wake, False)
+        end = self._cursor.over
+        return batch.joined + self._close(end.state, end.id) if end else batch.joined
 
     def _close(self, state: str, id: str) -> bytes:
         "The last words: all topics have ended."

@@ -88,41 +88,46 @@ class Cursor:
 
     def take(self) -> Found | None:
         "What comes next, without waiting; `None` where `ask` has to be awaited first."
-        if self.position is None and not self.begin(): return None
-        if self._found is not None:
-            found, self._found = self._found, None
-            return found
-        if not self._knows_ends and not self._look_for_ends(): return None
-        assert self.position is not None
-        batch = self._log.read(self.topics, self.position, self._told)
-        if batch is not None: self._pass(batch)
+        position = self.position
+        if position is None or self._found is not None or not self._knows_ends: return self._take_first()
+        batch = self._log.read(self.topics, position, self._told)
+        if batch is not None:
+            self.position = batch.end
+            if batch.ends: self._learn(batch.ends)
         return batch
+
+    def _take_first(self) -> Found | None:
+        "What was found already; else what comes next, if it is known where to begin and what has ended."
+        if not self.begin(): return None
+        if (found := self._found) is not None: self._found = None
+        elif self._look_for_ends(): return self.take()
+        return found
 
     async def ask(self) -> None:
         "Ask the log for what `take` lacks. To cancel it changes nothing."
         if self._log.end is None: await self._log.ready()
         if not self.begin(): await self._begin_with_kept()
-        elif not self._knows_ends: self._learn((await self._log.fetch_ends(self.topics or frozenset())).values())
+        elif not self._knows_ends: self._know((await self._log.fetch_ends(self.topics or frozenset())).values())
         elif self._found is None and self.position is not None:
             batch = await self._log.fetch(self.topics, self.position, self._told)
             if batch is None: return self.miss(self._log.id(self.position))
-            self._pass(batch)
+            self.position = batch.end
+            self._learn(batch.ends)
             batch.more = True  # the log may have gone on meanwhile
             self._found = batch
-
-    def _pass(self, batch: Batch) -> None:
-        self.position = batch.end
-        for end in batch.ends: self.ended[end.topic] = end
 
     def _look_for_ends(self) -> bool:
         "Find out which topics have ended already, if that takes no asking."
         ends = self._log.ends(self.topics or frozenset(), self.position or 0)
-        if ends is not None: self._learn(ends.values())
+        if ends is not None: self._know(ends.values())
         return self._knows_ends
 
-    def _learn(self, ends: Iterable[End]) -> None:
-        self.ended |= {end.topic: end for end in ends}
+    def _know(self, ends: Iterable[End]) -> None:
         self._knows_ends = True
+        self._learn(ends)
+
+    def _learn(self, ends: Iterable[End]) -> None:
+        for end in ends: self.ended[end.topic] = end
 
     @property
     def over(self) -> End | None:
