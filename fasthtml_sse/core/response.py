@@ -23,7 +23,8 @@ from .servers import act_as, find_transport, innermost, is_uvicorns
 from .source import LINGER, Driver, check_source, drop_source, failure, logger
 
 # %% auto #0
-__all__ = ['SENT', 'ReadySource', 'Writer', 'Sender', 'Connection', 'last_event_id', 'check_seconds', 'SSEResponse']
+__all__ = ['SENT', 'DRAIN', 'TURNS', 'ReadySource', 'Writer', 'Sender', 'Connection', 'last_event_id', 'check_seconds',
+           'SSEResponse']
 
 # %% ../../nbs/core/response.ipynb #3c9a9c34
 class ReadySource(Protocol):
@@ -50,12 +51,13 @@ SENT = object()  # a `send` that did not have to wait
 
 class Writer:
     "Writes for the current request without waiting, and gives its client up if it takes nothing for `timeout` seconds."
-    __slots__ = '_send', '_timeout', '_bare', '_loop', '_task', '_context', 'quiet_since', 'blocked', '_patience'
+    __slots__ = '_send', '_timeout', '_bare', '_loop', '_task', '_context', 'quiet_since', 'blocked', 'blocked_since', '_patience'
     def __init__(self, send: Send, timeout: float):
         self._send, self._timeout = innermost(send), timeout
         self._bare = is_uvicorns(self._send)
         self._loop, self._task, self._context = asyncio.get_running_loop(), asyncio.current_task(), copy_context()
         self.quiet_since, self.blocked, self._patience = self._loop.time(), None, None
+        self.blocked_since = self.quiet_since
 
     def flush(self, in_task: bool) -> None: "The socket takes something again."
 
@@ -79,6 +81,7 @@ class Writer:
     def _finish(self, sending: Coroutine) -> None:
         "Have a task finish `sending`, as far as the client's patience allows."
         self.blocked = asyncio.Task(sending, loop=self._loop, context=self._context)  # never an eager one: `context` is entered
+        self.blocked_since = self._loop.time()
         self.blocked.add_done_callback(self._free)
         self._patience = self._loop.call_later(self._timeout, self.fail, TimeoutError(f'it took nothing for {self._timeout} s'))
 
@@ -128,6 +131,9 @@ class Sender(Writer):
         self.over = True
 
 # %% ../../nbs/core/response.ipynb #7ea3c0dd
+DRAIN = 5.0  # seconds that a stream may take to end when the server stops
+TURNS = 20  # turns of the loop in which a blocked chunk gets another chance: middleware passes it on in some of them
+
 class Connection(Sender):
     "One open response, from its first chunk to the closing of its source."
     __slots__ = 'interval', 'slot', '_scope', '_receive', 'hub', '_drain', '_error', '_waiting', '_called'
@@ -178,7 +184,16 @@ class Connection(Sender):
     def end(self, words: bytes) -> None:
         "The server stops: end the source, and do not wait for a client that does not read."
         self.source.end(words)
-        self._drain = self._drain or self._loop.call_later(LINGER + POLL, self.fail, TimeoutError('it took nothing while the server stopped'))
+        self._drain = self._drain or self._loop.call_later(LINGER + POLL, self._drop_if_stuck, self._loop.time() + DRAIN)
+
+    def _drop_if_stuck(self, deadline: float, turns: int = TURNS) -> None:
+        "Drop a client that takes nothing while the server stops. Where many streams end at once it is the loop that takes its time: that is no client's fault."
+        now = self._loop.time()
+        stuck = self.blocked and now - self.blocked_since > LINGER
+        if self.over: return
+        if now > deadline or stuck and not turns: self.fail(TimeoutError('it took nothing while the server stopped'))
+        elif stuck: self._drain = self._loop.call_soon(self._drop_if_stuck, deadline, turns - 1)
+        else: self._drain = self._loop.call_later(LINGER, self._drop_if_stuck, deadline)
 
     def fail(self, error: BaseException) -> None:
         "The client is gone, or takes nothing and is dropped, or `send` is broken."

@@ -24,14 +24,14 @@ NAMES = {
     ],
     HYPERCORN: renamed('hypercorn', 'worker_serve', 'server_tasks', 'servers', 'workers', 'writer'),
 }
-OFTEN = {'_serve', 'started', 'send_wrapper', '_enter_task', 'servers'}  # the others are for `make test-all`
+OFTEN = {'_serve', 'started', '_enter_task'}  # the others are for `make test-all`
 LOOKS = [
     pytest.param(server, *names, id=' '.join(names), marks=[] if names[1] in OFTEN else pytest.mark.full)
     for server, looks in NAMES.items() for names in looks
 ]
 
 @pytest.mark.parametrize('server, package, name', LOOKS)
-@pytest.mark.parametrize('middleware', ['', 'passing'])
+@pytest.mark.parametrize('middleware', ['', pytest.param('passing', marks=pytest.mark.full)])
 async def test_streams_run_and_end_under_what_we_do_not_know(tmp_path, server, package, name, middleware):
     command = '-m', 'tests.apps.renamed', package, name, *server
     async with serving(tmp_path, *command, MIDDLEWARE=middleware) as process, streams(process.port, *FIFTY, '/published') as connections:

@@ -8,7 +8,7 @@ import uvicorn as uvicorn_package
 
 from fasthtml_sse import SSEResponse, SSEStream
 from fasthtml_sse.core.source import LINGER
-from tests.support.servers import HYPERCORN, ROWS, stop
+from tests.support.servers import HYPERCORN, LAST_WORDS, ROWS, stop
 from tests.support.serving import START, Stopwatch, connect, serving, streams, uvicorn
 
 pytestmark = pytest.mark.anyio
@@ -180,3 +180,13 @@ async def test_an_edit_reloads_while_a_stream_is_open(tmp_path, command):
                 while await asyncio.to_thread(server.get, '/ok') != b'newer': await asyncio.sleep(0.01)
         assert watch.seconds < 2
         assert b'retry: ' in (await last_words(connections))[0]
+
+@pytest.mark.full
+@pytest.mark.timeout(120)
+async def test_thousands_of_streams_behind_middleware_end_whole(tmp_path):
+    paths = ['/silent'] * 3000
+    async with serving(tmp_path, *uvicorn(), MIDDLEWARE='passing') as server, streams(server.port, *paths) as connections:
+        seconds = await server.stop(timeout=30)
+        ends = [LAST_WORDS.search(await reader.read(-1)) for reader, _ in connections]
+    print(f'{len(paths)} streams: {seconds:.1f} s')
+    assert all(ends) and seconds < 5

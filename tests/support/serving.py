@@ -30,7 +30,10 @@ def waits(pid):
 def until_ended(process, timeout):
     "Wait for the end of a process: `wait` with a timeout only looks twenty times a second, where the system can tell."
     if hasattr(os, 'pidfd_open'):
-        with open(os.pidfd_open(process.pid)) as end: select.select([end], [], [], timeout)
+        with open(os.pidfd_open(process.pid)) as end:
+            waiting = select.poll()  # select knows a thousand files at most
+            waiting.register(end)
+            waiting.poll(timeout * 1000)
     process.wait(timeout)
 
 

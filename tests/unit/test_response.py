@@ -1,5 +1,5 @@
 "SSEResponse in process: what is sent, when, and what a slow, silent or vanished client does to it."
-import asyncio, sqlite3, threading
+import asyncio, sqlite3, threading, time
 from contextvars import ContextVar
 
 import anyio, pytest
@@ -13,9 +13,9 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 
 from fasthtml_sse import SSEResponse, SSEStream, ServerSentEvent, end_streams, sse
-from fasthtml_sse.core.hub import Hub
+from fasthtml_sse.core.hub import POLL, Hub
 from fasthtml_sse.core.servers import innermost
-from fasthtml_sse.core.source import LIMIT, TURN, Driver
+from fasthtml_sse.core.source import LIMIT, LINGER, TURN, Driver
 from fasthtml_sse.testing import open_stream
 from tests.support.asgi import Client, app_of
 from tests.support.clock import PATIENCE, turns, until, virtual
@@ -623,3 +623,20 @@ async def test_a_send_that_is_no_coroutine_will_do():
     client = Awaitable()
     await client.get(SSEResponse(['one', 'two']))
     assert b''.join(client.sent) == b'data: one\n\ndata: two\n\n' and client.sent[-1] == b''
+
+
+# Many at once
+
+async def test_a_loop_that_is_busy_while_the_server_stops_costs_no_client_its_last_words():
+    class Passing(Client):
+        "What it is sent takes some turns of the loop, as middleware does."
+        async def send(self, message):
+            await turns(10)
+            await super().send(message)
+    async with Passing.asking(SSEResponse(one_and_silence)) as client:
+        await client.got(b'data: x\n\n')
+        end_streams()
+        await turns(2)
+        time.sleep(LINGER + POLL + 0.2)  # the loop has other streams to end
+        await client.over()
+    assert client.sent[-1] == b'' and client.body.splitlines()[-2].startswith(b'retry: ')

@@ -62,6 +62,10 @@ def test_hypercorn_shows_the_transport_of_the_client_that_asked(version, peer, f
     server = HypercornServer(frame(server_tasks=[SimpleNamespace(get_coro=lambda: coro)]))
     assert server.transport({'http_version': version, 'client': ('127.0.0.1', 7)}) is (Writer.transport if found else None)
 
+def test_uvicorn_shows_no_transport_of_a_request_that_is_not_its_own():
+    for connections in ([], [SimpleNamespace(cycle=None)], [SimpleNamespace(cycle=SimpleNamespace(scope={}))]):
+        assert uvicorn(server_state=SimpleNamespace(connections=connections)).transport(SCOPE) is None
+
 @pytest.mark.parametrize('env, copies', [
     ({}, 1),
     ({'PROCS': '3'}, 1),
@@ -82,11 +86,12 @@ def fresh(monkeypatch):
     "Probes that have not been tried."
     for probe in PROBES: monkeypatch.setattr(probe, 'holds', None)
 
-def broken_send():
+def broken_send(*inside):
     "A wrapper of Starlette's whose closure is another one."
-    def send(message): "Nothing."
-    send.__module__, send.__qualname__ = 'starlette.middleware.errors', servers.PASSING['starlette.middleware.errors']
-    return send
+    def wrapper(send): return lambda message: send
+    made = wrapper(*inside) if inside else lambda message: None
+    made.__module__, made.__qualname__ = 'starlette.middleware.errors', servers.PASSING['starlette.middleware.errors']
+    return made
 
 class Odd:
     "What has no attribute that one may ask for."
@@ -110,7 +115,9 @@ SCOPE = {'http_version': '1.1', 'client': ('127.0.0.1', 7)}
     HypercornServer(frame(server_tasks=set(), servers=[])).listens,
     HypercornServer(frame()).workers,
     lambda: HypercornServer(frame()).transport(SCOPE),
+    lambda: HypercornServer(frame(server_tasks=[])).transport(SCOPE),
     lambda: servers._innermost(broken_send()),
+    lambda: servers._innermost(broken_send(7)),
     lambda: servers._own_transport(Odd()),
     lambda: servers.is_uvicorns(Odd()),
 ])

@@ -233,3 +233,64 @@ async def test_a_log_that_was_emptied_before_its_last_event_was_seen_has_its_new
     store.tail = lambda: 3
     await until(lambda: log.end == 3, 0.001)
     await log.aclose()
+
+
+# What a process comes to that was forked, has no threads, or ends
+
+async def test_a_log_in_memory_refuses_a_child_of_the_process_that_has_its_readers():
+    channel = Channel()
+    async with Client.asking(channel.response(heartbeat_interval=None)):
+        await until(lambda: channel.log._readers)
+        channel.log.begin_in_child()
+        with pytest.raises(LogError, match='this process was forked'): channel.publish_sync('x')
+    async with Client.asking(channel.response(heartbeat_interval=None)) as client:
+        channel.publish_sync('for a reader of its own')
+        await client.got(b'data: for a reader of its own\n\n')
+
+async def test_a_child_of_a_process_that_writes_for_long_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr('fasthtml_sse.broadcast.sqlite.WAIT', 0.01)
+    log = SQLiteLog(tmp_path/'events.db')
+    with log._store._gate: log.before_fork()
+    log.begin_in_child()
+    with pytest.raises(LogError, match='was forked while its parent was writing'): log.append(Post('', b'data: x\n\n'))
+    await log.aclose()
+
+async def test_at_the_very_end_an_append_takes_no_thread(tmp_path, monkeypatch):
+    log = SQLiteLog(tmp_path/'events.db')
+    await log.aappend(Post('job', b'data: x\n\n', 'done'))
+    monkeypatch.setattr('sys.is_finalizing', lambda: True)
+    id = log.append(Post('', b'data: y\n\n'))
+    with pytest.raises(LogError, match='has ended'): log.append(Post('job', b'data: z\n\n'))
+    monkeypatch.undo()
+    assert await log.tail() == id
+    await log.aclose()
+
+async def test_who_waits_for_the_end_waits_until_a_thread_can_be_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_module, 'RETRY', 0.01)
+    log, start, refused = SQLiteLog(tmp_path/'events.db'), threading.Thread.start, []
+    def refuse(thread):
+        if thread.name != 'fasthtml_sse follow' or len(refused) == 3: return start(thread)
+        refused.append(thread)
+        raise RuntimeError("can't start new thread")
+    monkeypatch.setattr(threading.Thread, 'start', refuse)
+    async with asyncio.timeout(PATIENCE): await log.ready()
+    assert len(refused) == 3 and log.end == 0
+    await log.aclose()
+    late = SQLiteLog(tmp_path/'events.db')
+    await late.aclose()
+    with pytest.raises(LogError, match='the log is closed'): await late.ready()
+    with pytest.raises(LogError, match='the log is closed'): await late.tail()
+
+async def test_where_all_that_waits_was_given_up_nothing_is_appended(monkeypatch):
+    monkeypatch.setattr(stored_module, 'BATCH', 2)
+    store = SlowStore()
+    appends = Appends(store)
+    first = append(appends, b'first')
+    await until(lambda: store.asked)
+    given_up = [append(appends, b'given up') for _ in range(4)]
+    last = append(appends, b'last')
+    for waiter in given_up: waiter.cancel()
+    store.may.set()
+    await asyncio.gather(first, last)
+    assert store.asked == [[b'first'], [b'last']]
+    close(appends.worker)
