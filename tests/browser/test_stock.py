@@ -247,6 +247,7 @@ def go_through_twelve(context, topic):
         page.evaluate('n => { setTimeout(() => location.href = `/?${n}`) }', n)
         page.wait_for_function('n => location.search == `?${n}`', arg=n, timeout=1500 if hangs(topic) else 10_000)
 
+@pytest.mark.full  # a minute in most runs, and what it shows is others' work
 def test_twelve_pages_hang_with_htmx_2(keeping, topic, build):
     if is_4(build):
         with browsing(keeping, stock_app(topic, build), build) as context:
