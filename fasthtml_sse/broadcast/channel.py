@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from starlette.exceptions import HTTPException
 
 from .cursor import SINCE, Cursor, Latest
-from .log import UNTOLD, Batch, Entry, Gap, Log, MemoryLog
+from .log import UNTOLD, Batch, Entry, Gap, Log, MemoryLog, with_id
 from .redis import RedisLog
 from .snapshot import Snapshots
 from .sqlite import SQLiteLog
@@ -246,13 +246,13 @@ class Feed:
         value, position = await self._snapshots.make(snapshot, self._cursor.position or 0)
         self._cursor.move(position)
         id = self._log.id(self._cursor.position or 0)
-        self._head += position_frame(id) if value is None else f'id: {id}\n'.encode() + frame_of(value)
+        self._head += position_frame(id) if value is None else with_id(id, frame_of(value))
 
     def _shown_latest(self, latest: Latest) -> bytes:
         "Without their ids: who is cut off before the last of them is to get them again."
         if not latest.entries: return position_frame(latest.id)
-        frames = [entry.frame.removeprefix(f'id: {entry.id}\n'.encode()) for entry in latest.entries]
-        return b''.join(frames[:-1]) + f'id: {latest.id}\n'.encode() + frames[-1]
+        frames = [entry.frame.removeprefix(with_id(entry.id, b'')) for entry in latest.entries]
+        return b''.join(frames[:-1]) + with_id(latest.id, frames[-1])
 
     def _work(self, work: Coroutine[Any, Any, None]) -> None:
         assert self._loop

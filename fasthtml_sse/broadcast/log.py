@@ -28,11 +28,16 @@ from ..core.event import Frame, ServerSentEvent
 from ..core.source import LIMIT, TURN
 
 # %% auto #0
-__all__ = ['UNTOLD', 'SHARED', 'IN_ALL', 'ORPHANED', 'Entry', 'Gap', 'End', 'Batch', 'fill', 'Reader', 'Audience', 'topics_of',
-           'check_count', 'Topic', 'beyond', 'History', 'Section', 'Readers', 'Mirror', 'Log', 'numbered', 'MemoryLog']
+__all__ = ['UNTOLD', 'SHARED', 'IN_ALL', 'ORPHANED', 'with_id', 'Entry', 'Gap', 'End', 'Batch', 'fill', 'Reader', 'Audience',
+           'topics_of', 'check_count', 'Topic', 'beyond', 'History', 'Section', 'Readers', 'Mirror', 'Log', 'numbered',
+           'MemoryLog']
 
 # %% ../../nbs/broadcast/log.ipynb #08147d2f
 UNTOLD = '.untold'  # behind an id: one that no log knows
+
+def with_id(id: str, data: bytes) -> Frame:
+    "An event in wire format, with an id."
+    return Frame(f'id: {id}\n'.encode() + data)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -339,7 +344,7 @@ class Mirror(ABC):
 
     def _entry(self, row: Row) -> Entry | End:
         id = self.id(row.position)
-        return End(row.position, id, row.topic, row.end) if row.end is not None else Entry(id, row.topic, Frame(f'id: {id}\n'.encode() + row.data))
+        return End(row.position, id, row.topic, row.end) if row.end is not None else Entry(id, row.topic, with_id(id, row.data))
 
     @property
     @abstractmethod
@@ -464,7 +469,7 @@ class MemoryLog(Log):
         super()._begin()
         self._epoch, self._numbers = token_hex(6), count(1)
         self._rows: list[Row] = []  # which have their number, and are not in the history yet
-        self._records: dict[str, Record | None] = {}
+        self._records: dict[str, Record] = {}
 
     @property
     def end(self) -> int: return self._history.end
@@ -490,8 +495,8 @@ class MemoryLog(Log):
         if ended and post.parts(): raise Refused.ended(post.topic)
         if not (change := post.change): return
         if self._records.get(change.key) != change.expected: raise Refused.changed(change.key)
-        self._records[change.key] = change.becomes
-        if change.becomes is None: del self._records[change.key]
+        if change.becomes is None: self._records.pop(change.key, None)
+        else: self._records[change.key] = change.becomes
 
     def _add_rows(self) -> None:
         while self._rows: self._add_row(heappop(self._rows))

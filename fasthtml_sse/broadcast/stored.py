@@ -167,12 +167,16 @@ class Follower(Log):
         self._store.renew()
         self._reads, self._worker, self._following = Reads(), Worker('fasthtml_sse follow'), False
         self._closed, self._started, self._health = Event(), Future[None](), Health('following')
+        self._workers, self._healths = [self._reads.worker, self._worker], [self._health, self._reads.health]
         self._seen = 0  # the last position that is known to exist
         self._started.set_running_or_notify_cancel()  # who gives up must not cancel it for the others
 
     @property
     def end(self) -> int | None:
         return max(self._seen, self._history.end) if self._started.done() and not self._started.exception() else None
+
+    @property
+    def error(self) -> str | None: return next((health.error for health in self._healths if health.error), None)
 
     def before_fork(self) -> None: self._store.rest()
     def after_fork(self) -> None: self._store.go_on()
@@ -212,10 +216,8 @@ class Follower(Log):
         for word in news.words: self._hear(word)
         if news.events: self._mirror(self._store.read(None, self._history.end, PAGE))
         elif seen > self._history.end and self._store.tail() < seen: self._mirror_anew()  # it was emptied, by a clock that is behind
-        self._works()
-
-    def _works(self) -> None:
-        if self._health.error: self._health.note(None)
+        if self._health.error:  # that of publishers stays until one succeeds, or what was broken for all works again
+            for health in self._healths: health.note(None)
 
     def _mirror(self, page: Page | None) -> None:
         if page is None: return self._mirror_anew()
@@ -240,9 +242,11 @@ class Follower(Log):
         with self._section: self._seen = max(self._seen, position)
 
     def _events(self, page: Page) -> list[Row]:
+        events = []
         for row in page.rows:
-            if not is_event(row): logger.error('a log passes over what is no event, at %s: %r', self.id(row.position), row)
-        return [row for row in page.rows if is_event(row)]
+            if is_event(row): events.append(row)
+            else: logger.error('a log passes over what is no event, at %s: %r', self.id(row.position), row)
+        return events
 
 # %% ../../nbs/broadcast/stored.ipynb #ff9d46b4
 class StoredLog(Follower):
@@ -250,22 +254,16 @@ class StoredLog(Follower):
     def _begin(self) -> None:
         super()._begin()
         self._appends = Appends(self._store)
-
-    @property
-    def error(self) -> str | None: return self._health.error or self._reads.health.error or self._appends.health.error
-
-    def _works(self) -> None:
-        for health in (self._health, self._reads.health, self._appends.health): health.note(None)
+        self._workers.append(self._appends.worker)
+        self._healths.append(self._appends.health)
 
     def append(self, post: Post) -> str:
         if sys.is_finalizing(): return self._append_here(post)
         future: Future[int] = Future()
         self._submit(post, future)
-        if self._in_own_thread(): return self.id(self._seen) + UNTOLD  # a finalizer, in a thread that must not wait for itself
+        if any(worker.is_current() for worker in self._workers): return self.id(self._seen) + UNTOLD  # a finalizer, in a thread that must not wait for itself
         try: return self._appended(future.result())
         except NoThread: return self._append_here(post)
-
-    def _in_own_thread(self) -> bool: return any(worker.is_current() for worker in (self._appends.worker, self._reads.worker, self._worker))
 
     def _append_here(self, post: Post) -> str:
         "Without a thread: there can be none, or those that there were have been stopped with the interpreter."
@@ -280,7 +278,7 @@ class StoredLog(Follower):
         return self._appended(await waiter)
 
     def _submit(self, post: Post, waiter: Waiter) -> None:
-        if self._closed.is_set(): raise LogError('the log is closed')
+        self._check_open()
         self._appends.submit(post, waiter)
 
     def _appended(self, position: int) -> str:
@@ -290,9 +288,12 @@ class StoredLog(Follower):
     async def _ask(self, read: Callable[..., Any], *args: Any, fresh: bool = True) -> Any:
         "What the store tells; asked again while it fails."
         while True:
-            if self._closed.is_set(): raise LogError('the log is closed')
+            self._check_open()
             try: return await asyncio.wrap_future(self._reads.ask(read, *args, fresh=fresh))
             except LogError: await asyncio.sleep(RETRY)
+
+    def _check_open(self) -> None:
+        if self._closed.is_set(): raise LogError('the log is closed')
 
     async def fetch(self, topics: frozenset[str] | None, position: int, told: int = 0) -> Batch | None:
         page = await self._ask(self._store.read, topics, position, PAGE, told, fresh=False)
@@ -317,7 +318,7 @@ class StoredLog(Follower):
     async def say(self, word: str) -> None: await self._call(self._store.say, word)
 
     async def _call(self, fn: Callable[..., Any], *args: Any) -> Any:
-        if self._closed.is_set(): raise LogError('the log is closed')
+        self._check_open()
         return await asyncio.wrap_future(self._reads.ask(fn, *args))
 
     async def aclose(self) -> None:
@@ -326,6 +327,6 @@ class StoredLog(Follower):
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        for worker in (self._appends.worker, self._reads.worker, self._worker): worker.stop()
-        for worker in (self._appends.worker, self._reads.worker, self._worker): worker.join()
+        for worker in self._workers: worker.stop()
+        for worker in self._workers: worker.join()
         self._store.close()

@@ -235,6 +235,28 @@ async def test_a_log_that_was_emptied_before_its_last_event_was_seen_has_its_new
     await log.aclose()
 
 
+async def test_an_error_of_publishers_stays_until_one_succeeds():
+    class Full(SlowStore):
+        looks, full = 0, True
+        def append(self, posts):
+            if self.full: raise LogError('the disk is full')
+            return [*range(len(posts))]
+        def news(self, after):
+            self.looks += 1
+            return super().news(after)
+    store = Full()
+    store.may.set()
+    log = StoredLog(store, 10)
+    await log.ready()
+    with pytest.raises(LogError, match='the disk is full'): await log.aappend(Post('', b'data: x\n\n'))
+    looks = store.looks
+    await until(lambda: store.looks > looks + 3, 0.001)
+    assert log.error == 'the disk is full'
+    store.full = False
+    await log.aappend(Post('', b'data: x\n\n'))
+    assert log.error is None
+    await log.aclose()
+
 # What a process comes to that was forked, has no threads, or ends
 
 async def test_a_log_in_memory_refuses_a_child_of_the_process_that_has_its_readers():
