@@ -32,8 +32,9 @@ test-rest: $(DEVELOPING)
 	@$(PYTEST) -m full
 	@$(MAKE) --no-print-directory coverage
 
-checks: $(VENV)/.developing  ## check style, notebooks, README, site and wheel
+checks: $(VENV)/.developing  ## check style, types, notebooks, README, site and wheel
 	@$(BIN)/ruff check --quiet
+	@$(BIN)/mypy fasthtml_sse --no-error-summary
 	@$(BIN)/python tools/sync.py --check
 	@$(BIN)/python tools/readme.py --check
 	@$(BIN)/python tools/docs.py

@@ -19,7 +19,7 @@ from fasthtml.common import FastHTML
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .core.servers import PROBES, SIGNALS, HypercornServer, UvicornServer
+from .core.servers import MIDDLEWARE, PROBES, SIGNALS, HypercornServer, UvicornServer
 from .core.servers import act_as, count_workers, find_servers, find_transport, innermost, is_uvicorns
 
 # %% auto #0
@@ -113,11 +113,12 @@ async def check() -> list[Finding]:
     "Try all probes under each server that is installed."
     asking, app = Asking(), FastHTML(secret_key='checked')
     app.get('/')(lambda: asking)
-    servers = {UvicornServer: await ask(run_uvicorn, app), HypercornServer: await ask(run_hypercorn, app)}
+    runs: dict[type[UvicornServer | HypercornServer], bool] = {
+        UvicornServer: await ask(run_uvicorn, app), HypercornServer: await ask(run_hypercorn, app)}
     return [
-        *(Finding(kind.name, f'Where {kind.name} runs', kind in asking.servers if runs else None, SIGNALS) for kind, runs in servers.items()),
+        *(Finding(kind.name, f'Where {kind.name} runs', kind in asking.servers if ran else None, SIGNALS) for kind, ran in runs.items()),
         *(Finding(probe.of, probe.tells, probe.holds, probe.without) for probe in PROBES),
-        Finding('Starlette', "How a handler's send comes to the server's", asking.bare, 'what is sent goes through its middleware, which costs a little'),
+        Finding('Starlette', "How a handler's send comes to the server's", asking.bare, MIDDLEWARE),
     ]
 
 # %% ../nbs/how-to/check.ipynb #9c1c1abd

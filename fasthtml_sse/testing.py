@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from starlette.datastructures import Headers
@@ -61,6 +61,11 @@ class _Exchange:
                 self._ids.append(last_id)
                 self._events.put_nowait(event)
 
+    def _failure(self) -> BaseException | None:
+        "What the app raised; it is told once."
+        error, self._error = self._error, None
+        return error
+
     async def _run(self, app: ASGIApp, scope: dict[str, Any]) -> None:
         try: await app(scope, self._receive, self._send)
         except (Exception, asyncio.CancelledError) as e: self._error = e
@@ -105,7 +110,7 @@ class Stream(_Exchange):
     async def __anext__(self) -> ServerSentEvent: return await self.next()
 
     def _raise(self) -> NoReturn:
-        error, self._error = self._error, None
+        error = self._failure()
         raise StopAsyncIteration if error is None else error
 
 # %% ../nbs/testing.ipynb #51eb084c
@@ -134,16 +139,15 @@ async def open_stream(
     task = asyncio.create_task(s._run(app, _scope(app, url, method, sent)))
     try:
         async with asyncio.timeout(timeout): await s._started.wait()
-        if s.status is None: raise s._error or RuntimeError(f'the app has ended without an answer to {url}')
+        if s.status is None: raise s._failure() or RuntimeError(f'the app has ended without an answer to {url}')
         yield s
     except BaseException as e:
-        if s._error not in (None, e): e.add_note(f'Before that, the app had raised {s._error!r}')
-        s._error = None
+        if (before := s._failure()) not in (None, e): e.add_note(f'Before that, the app had raised {before!r}')
         raise
     finally:
         s._left.set(); s._reading.set()
         done, _ = await asyncio.wait({task}, timeout=timeout)
-        error = s._error
+        error = s._failure()
         task.cancel()
         await asyncio.wait({task}, timeout=timeout)
     if not done: raise TimeoutError(f'{url} still ran {timeout} s after its client had gone')
@@ -178,6 +182,6 @@ def capture(
 ) -> Iterator[list[Published]]:  # It grows with each publish; an event has `data`, `event`, `id`, `topic` and `ended`
     "What is published to `channel` in this process, from here to the end of the block."
     events: list[Published] = []
-    log, channel.log = channel.log, _Recorder(channel.log, events)
+    log, channel.log = channel.log, cast(Log, _Recorder(channel.log, events))
     try: yield events
     finally: channel.log = log

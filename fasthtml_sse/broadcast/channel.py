@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from starlette.exceptions import HTTPException
 
-from .cursor import SINCE, Cursor, Latest
+from .cursor import SINCE, Cursor, Found, Latest
 from .log import UNTOLD, Batch, Entry, Gap, Log, MemoryLog, with_id
 from .redis import RedisLog
 from .snapshot import Snapshots
@@ -104,7 +104,8 @@ class Subscription:
         "Wait for `work`, unless this subscription ends before."
         with self._called() as called:
             task = asyncio.create_task(work)
-            task.add_done_callback(lambda task: called.set() or failure(task))
+            task.add_done_callback(failure)  # nobody may be there to take it
+            task.add_done_callback(lambda task: called.set())
             try:
                 await called.wait()
                 if not self.ended: await task
@@ -235,12 +236,12 @@ class Feed:
             task.cancel()
             await asyncio.wait({task}, timeout=LINGER)
 
-    async def _tell(self, found: Gap | Latest | None) -> None:
+    async def _tell(self, found: Found | None) -> None:
         "Ask the log for more, or tell the client that something is gone, or what it all comes to."
         if found is None: await self._cursor.ask()
         elif isinstance(found, Latest): self._head += self._shown_latest(found)
         elif self._snapshot: await self._show(self._snapshot)
-        else: self._head += found.frame
+        elif isinstance(found, Gap): self._head += found.frame
 
     async def _show(self, snapshot: Callable[[], Any]) -> None:
         value, position = await self._snapshots.make(snapshot, self._cursor.position or 0)
@@ -284,6 +285,8 @@ def open_log(place: Log | str | os.PathLike[str] | None) -> Log:
     raise TypeError(f"a channel needs a log, or the place of one: 'events.db', 'redis://localhost', MemoryLog(), SQLiteLog(…) or RedisLog(…), not {place!r:.80}")
 
 # %% ../../nbs/broadcast/channel.ipynb #605a8d4b
+_R = TypeVar('_R', Subscription, Feed)
+
 class Channel:
     "Events for all who listen. Made once, at import; used from any event loop and thread."
     def __init__(self,
@@ -373,7 +376,7 @@ class Channel:
         if end and topic == '': raise ValueError("the topic '' cannot end: name a topic, as in publish(value, 'job 7', end=True)")
         return Post(topic, None if end and value is None else frame_of(value, event), 'done' if end else None)
 
-    def _reader(self, reader: Any) -> Any:
+    def _reader(self, reader: _R) -> _R:
         self._readers[id(reader)] = reader
         if self._closed: reader.stop()
         if not self._checked and (loop := asyncio._get_running_loop()): self._check_workers(loop)

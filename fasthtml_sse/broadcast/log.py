@@ -101,7 +101,7 @@ class Audience:
     def __init__(self, loop: asyncio.AbstractEventLoop, section: Section):
         self.loop, self._section, self._context = loop, section, Context()
         self.readers: dict[str | None, dict[Reader, None]] = {}  # in the order in which they came: so they lie in memory
-        self._called: set[str] = set()  # topics, for the next round
+        self._called: set[str | None] = set()  # topics, for the next round
         self._waiting: list[Reader] = []  # for their turn in this one
         self._going = False
 
@@ -113,7 +113,7 @@ class Audience:
             self.readers[topic].pop(reader, None)
             if not self.readers[topic]: del self.readers[topic]
 
-    def call(self, topic: str) -> None:
+    def call(self, topic: str | None) -> None:
         "Wake the readers of `topic` soon; from any thread, inside of the section. Raises `RuntimeError` if the loop is closed."
         if topic not in self.readers and None not in self.readers: return
         self._called.add(topic)

@@ -210,7 +210,7 @@ WORDS = 1000  # words of the control line that are kept, about
 def rows_of(entries: Iterable[tuple[bytes, list[bytes]]]) -> list[Row]:
     "The rows that entries of the stream are; those of somebody else's are no events."
     found = ((position_of(id), dict(zip(fields[::2], fields[1::2]))) for id, fields in entries)
-    return [Row(position, _text(f.get(b'topic')), f.get(b'data'), _text(f.get(b'state'))) for position, f in found]
+    return [Row(position, _text(f.get(b'topic')), f.get(b'data') or b'', _text(f.get(b'state'))) for position, f in found]
 
 def _text(value: bytes | None) -> Any: return value if value is None else value.decode(errors='replace')
 

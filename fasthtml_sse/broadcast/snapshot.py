@@ -58,7 +58,10 @@ async def _call_in_thread(fn: Callable[[], Any]) -> Any:
     caller = Caller()
     future = caller.call(fn)
     caller.stop()
-    future.add_done_callback(lambda done: slots.release() or done.exception())  # the thread has returned
+    def returned(done: asyncio.Future[Any]) -> None:
+        slots.release()
+        done.exception()  # nobody may be there to take it
+    future.add_done_callback(returned)
     return await asyncio.shield(future)  # who gives up does not free the thread
 
 # %% ../../nbs/broadcast/snapshot.ipynb #dcd8b9ec

@@ -305,7 +305,9 @@ class StoredLog(Follower):
         rows = await self._ask(self._store.ends, topics)
         return {name: End(row.position, self.id(row.position), name, row.end) for name, row in rows.items()}
 
-    async def first(self, topics: frozenset[str] | None) -> First: return await self._ask(self._store.first, topics)
+    async def first(self, topics: frozenset[str] | None) -> First:
+        found: First = await self._ask(self._store.first, topics)
+        return found
 
     async def latest(self, topics: frozenset[str] | None) -> tuple[list[Entry], int]:
         page = await self._ask(self._store.latest, topics)
@@ -314,7 +316,9 @@ class StoredLog(Follower):
         return [entry for entry in found if isinstance(entry, Entry)], page.end
 
     async def tail(self) -> str: return self._appended(await self._call(self._store.tail))
-    async def record(self, key: str) -> Record | None: return await self._call(self._store.record, key)
+    async def record(self, key: str) -> Record | None:
+        found: Record | None = await self._call(self._store.record, key)
+        return found
     async def say(self, word: str) -> None: await self._call(self._store.say, word)
 
     async def _call(self, fn: Callable[..., Any], *args: Any) -> Any:

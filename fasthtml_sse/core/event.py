@@ -57,7 +57,7 @@ class ServerSentEvent:
     retry: int | None = None  # Milliseconds that the browser is to wait before it reconnects
     comment: str | None = None  # Text that browsers ignore, of any number of lines
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ('data', 'comment'): _check(name, getattr(self, name))
         for name in ('event', 'id'): _check(name, getattr(self, name), '\r\n\0')
         if self.retry is not None and (type(self.retry) is not int or self.retry < 0):
@@ -87,7 +87,7 @@ def to_html(
     if isinstance(value, (tuple, list)): return ''.join(map(to_html, value))
     if type(value) is not FT and hasattr(type(value), '__ft__'): return to_html(value.__ft__())
     if isinstance(value, FT): return str(to_xml(value, indent=False))
-    if isinstance(value, NotStr): return value.s
+    if isinstance(value, NotStr): return str(value.s)
     if hasattr(type(value), '__html__'): return str(value.__html__())
     if value is None: return ''
     if isinstance(value, str): return escape(str.__str__(value), quote=False)
@@ -158,7 +158,7 @@ def to_frame(
     else: data = _to_data(value)
     text = _field('data', data) + '\n' if '\n' in data or '\r' in data else 'data: ' + data + '\n\n'
     try: return text.encode()
-    except UnicodeEncodeError: return to_event(data).encode()  # raises, and names the fault
+    except UnicodeEncodeError: return ServerSentEvent(data).encode()  # raises, and names the fault
 
 # %% ../../nbs/core/event.ipynb #0576233d
 def _parsed(**parts: Any) -> ServerSentEvent:
@@ -176,7 +176,8 @@ class EventParser:
         self._decode = codecs.getincrementaldecoder('utf-8-sig')('replace').decode
         self._rest, self._after_cr = [''], False  # the pieces of a line that has not ended
         self._data: list[str] = []
-        self._event, self._id = '', None
+        self._event = ''
+        self._id: str | None = None
 
     def feed(self,
         chunk: bytes,  # The next bytes of the stream, cut anywhere

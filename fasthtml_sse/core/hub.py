@@ -11,6 +11,7 @@ import asyncio, signal, threading
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from heapq import heappop, heappush
+from math import inf
 from random import randint
 from time import monotonic
 from types import FrameType
@@ -34,18 +35,21 @@ class Beating(Protocol):
     def beat(self) -> None: "Show that the connection is alive."
 
 def _due(connection: Beating) -> float:
-    "The slot in which `connection` is to beat; what a sum of floats lacks to a slot does not count."
+    "The slot in which `connection` is to beat, `inf` for none; what a sum of floats lacks to a slot does not count."
+    if connection.interval is None: return inf
     width = connection.interval / SLOTS
     return ((connection.quiet_since + connection.interval) / width + 1e-6) // 1 * width
 
 class Heartbeats:
     "Beats for the connections of one loop that have been quiet for their interval."
     def __init__(self, loop: asyncio.AbstractEventLoop):
-        self._loop, self._slots, self._times, self._timer, self._context = loop, {}, [], None, Context()
+        self._loop, self._context = loop, Context()
+        self._slots: dict[float, set[Beating]] = {}
+        self._times: list[float] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: Beating) -> None:
-        if connection.interval is None: return
-        time = _due(connection)
+        if (time := _due(connection)) == inf: return
         if time not in self._slots:
             self._slots[time] = set()
             heappush(self._times, time)
@@ -81,8 +85,9 @@ class Signals:
     "Calls `on_signal`, from a signal handler, when a signal comes that stops a process; the handlers that are there still get it."
     last = float('-inf')  # when one came, by `monotonic`
 
-    def __init__(self, on_signal: Callable[[], None]):
-        self._on_signal, self._chained = on_signal, {}
+    def __init__(self, on_signal: Callable[[], object]):
+        self._on_signal = on_signal
+        self._chained: dict[int, tuple[Callable[[int, FrameType | None], None], Any]] = {}
         if threading.current_thread() is not threading.main_thread(): return
         for name in ('SIGINT', 'SIGTERM', 'SIGBREAK'):
             if hasattr(signal, name): self._chain(getattr(signal, name))
@@ -110,7 +115,8 @@ class Hub:
     _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 
     def __init__(self, loop: asyncio.AbstractEventLoop):
-        self.loop, self.open, self._context = loop, set(), Context()
+        self.loop, self._context = loop, Context()
+        self.open: set[Any] = set()
         self.heartbeats = Heartbeats(loop)
         self.servers: list[Server] = []
         self._addresses: list[Any] = []

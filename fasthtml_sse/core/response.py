@@ -11,14 +11,14 @@ import asyncio, types
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import copy_context
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import anyio
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from .hub import POLL, Hub
+from .hub import POLL, Beating, Hub
 from .servers import act_as, find_transport, innermost, is_uvicorns
 from .source import LINGER, Driver, check_source, drop_source, failure, logger
 
@@ -39,10 +39,11 @@ class ReadySource(Protocol):
 
 # %% ../../nbs/core/response.ipynb #91da015f
 @types.coroutine
-def _resume(sending: Generator, waiting_for: Any) -> Generator:
+def _resume(sending: Generator[Any, Any, Any], waiting_for: Any) -> Generator[Any, Any, Any]:
     "Go on with a `send` that was stepped once and then waited for `waiting_for`."
     while True:
-        try: step, arg = sending.send, (yield waiting_for)
+        step: Callable[[Any], Any] = sending.send
+        try: arg = yield waiting_for
         except BaseException as e: step, arg = sending.throw, e
         try: waiting_for = step(arg)
         except StopIteration as e: return e.value
@@ -52,11 +53,15 @@ SENT = object()  # a `send` that did not have to wait
 class Writer:
     "Writes for the current request without waiting, and gives its client up if it takes nothing for `timeout` seconds."
     __slots__ = '_send', '_timeout', '_bare', '_loop', '_task', '_context', 'quiet_since', 'blocked', 'blocked_since', '_patience'
+    blocked: asyncio.Task[Any] | None
+    _patience: asyncio.TimerHandle
+
     def __init__(self, send: Send, timeout: float):
         self._send, self._timeout = innermost(send), timeout
         self._bare = is_uvicorns(self._send)
-        self._loop, self._task, self._context = asyncio.get_running_loop(), asyncio.current_task(), copy_context()
-        self.quiet_since, self.blocked, self._patience = self._loop.time(), None, None
+        self._loop, self._context = asyncio.get_running_loop(), copy_context()
+        self._task = cast('asyncio.Task[Any]', asyncio.current_task())
+        self.quiet_since, self.blocked = self._loop.time(), None
         self.blocked_since = self.quiet_since
 
     def flush(self, in_task: bool) -> None: "The socket takes something again."
@@ -78,7 +83,7 @@ class Writer:
         except (Exception, asyncio.CancelledError) as e: return self.fail(e)
         self._finish(self._go_on(sending, waiting_for))
 
-    def _finish(self, sending: Coroutine) -> None:
+    def _finish(self, sending: Coroutine[Any, Any, Any]) -> None:
         "Have a task finish `sending`, as far as the client's patience allows."
         self.blocked = asyncio.Task(sending, loop=self._loop, context=self._context)  # never an eager one: `context` is entered
         self.blocked_since = self._loop.time()
@@ -87,9 +92,9 @@ class Writer:
 
     async def _send_all(self, message: Message) -> None: await self._send(message)
 
-    async def _go_on(self, sending: Generator, waiting_for: Any) -> None: await _resume(sending, waiting_for)
+    async def _go_on(self, sending: Generator[Any, Any, Any], waiting_for: Any) -> None: await _resume(sending, waiting_for)
 
-    def _free(self, sent: asyncio.Task) -> None:
+    def _free(self, sent: asyncio.Task[Any]) -> None:
         self._patience.cancel()
         self.blocked, self.quiet_since = None, self._loop.time()
         if (error := failure(sent)) is None: self.flush(in_task=False)
@@ -137,6 +142,10 @@ TURNS = 20  # turns of the loop in which a blocked chunk gets another chance: mi
 class Connection(Sender):
     "One open response, from its first chunk to the closing of its source."
     __slots__ = 'interval', 'slot', '_scope', '_receive', 'hub', '_drain', '_error', '_waiting', '_called'
+    slot: set[Beating] | None
+    _drain: asyncio.Handle | None
+    _error: BaseException | None
+
     def __init__(self, source: ReadySource, interval: float | None, timeout: float, scope: Scope, receive: Receive, send: Send):
         super().__init__(source, send, timeout)
         self.interval, self.slot, self._scope, self._receive = interval, None, scope, receive
@@ -154,7 +163,8 @@ class Connection(Sender):
             if self.source.error is not None: raise self.source.error
 
     async def _until_over(self) -> None:
-        before, lost, self._waiting = self._task.cancelling(), None, True
+        before, self._waiting = self._task.cancelling(), True
+        lost: OSError | None = None
         try:
             while not self.over and (await self._receive())['type'] != 'http.disconnect': pass
         except OSError as e: lost = e

@@ -14,19 +14,20 @@ from contextvars import Context
 from dataclasses import dataclass
 from functools import wraps
 from types import FrameType
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from starlette.types import Receive, Scope, Send
 
 from .source import logger
 
 # %% auto #0
-__all__ = ['P', 'T', 'PROBES', 'SIGNALS', 'WORKERS', 'TRANSPORT', 'PASSING', 'Probe', 'probe', 'Server', 'all_listen',
+__all__ = ['PROBES', 'SIGNALS', 'WORKERS', 'TRANSPORT', 'MIDDLEWARE', 'PASSING', 'Probe', 'probe', 'Server', 'all_listen',
            'UvicornServer', 'HypercornServer', 'find_servers', 'copies', 'count_workers', 'find_transport', 'innermost',
            'is_uvicorns', 'act_as']
 
 # %% ../../nbs/core/servers.ipynb #45893907
-P, T = ParamSpec('P'), TypeVar('T')
+_P = ParamSpec('_P')
+_T = TypeVar('_T')
 
 @dataclass(eq=False)
 class Probe:
@@ -42,7 +43,8 @@ class Probe:
         if error is None: self.holds = self.holds is not False
         elif self.holds is not False:
             self.holds = False
-            logger.warning('%s is not as fasthtml-sse knows it: %r (%s). So %s. Everything else works.', self.of, error, self.tells, self.without)
+            logger.warning('%s is not as fasthtml-sse knows it: %r (%s). So %s. Everything else works.',
+                self.of, error, self.tells, self.without)
 
 PROBES: list[Probe] = []
 
@@ -51,13 +53,13 @@ def probe(
     *looks_at: str,  # Under which names
     without: str,  # What happens where it is not known
     gives: Any = object,  # The type of what it must find, else it is a surprise
-) -> Callable[[Callable[P, T]], Callable[P, T | None]]:
+) -> Callable[[Callable[_P, _T]], Callable[_P, _T | None]]:
     "Make a function a probe, which its docstring names: it answers `None` in place of raising."
-    def decorate(look: Callable[P, T]) -> Callable[P, T | None]:
+    def decorate(look: Callable[_P, _T]) -> Callable[_P, _T | None]:
         known = Probe((look.__doc__ or '').rstrip('.'), of, looks_at, without)
         PROBES.append(known)
         @wraps(look)
-        def total(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        def total(*args: _P.args, **kwargs: _P.kwargs) -> _T | None:
             try:
                 found = look(*args, **kwargs)
                 if not isinstance(found, gives): raise TypeError(f'{found!r:.80} is not {gives}')
@@ -106,13 +108,13 @@ class UvicornServer:
         config = self._here().config
         gunicorn = getattr(getattr(config.callback_notify, '__self__', None), 'cfg', None)
         if gunicorn: return int(gunicorn.workers)
-        return 1 if config.should_reload else config.workers
+        return 1 if config.should_reload else int(config.workers)
 
     @probe('uvicorn', 'server_state', 'connections', 'cycle', 'scope', 'transport', without=TRANSPORT)
     def transport(self, scope: Scope) -> asyncio.Transport | None:
         "Which transport of uvicorn serves a request."
         for connection in self._here().server_state.connections:
-            if connection.cycle and connection.cycle.scope is scope: return connection.transport
+            if connection.cycle and connection.cycle.scope is scope: return cast(asyncio.Transport, connection.transport)
         return None
 
 # %% ../../nbs/core/servers.ipynb #504a397a
@@ -131,7 +133,7 @@ class HypercornServer:
     @probe('hypercorn', 'config', 'workers', without=WORKERS, gives=int)
     def workers(self) -> int:
         "How many workers hypercorn has."
-        return self._frame.f_locals['config'].workers
+        return int(self._frame.f_locals['config'].workers)
 
     @probe('hypercorn', 'server_tasks', 'writer', without=TRANSPORT)
     def transport(self, scope: Scope) -> asyncio.Transport | None:
@@ -142,7 +144,7 @@ class HypercornServer:
         if not writers: raise LookupError('no writers')
         for writer in writers:
             peer = writer.get_extra_info('peername')
-            if peer and scope['client'] and tuple(peer[:2]) == tuple(scope['client']): return writer.transport
+            if peer and scope['client'] and tuple(peer[:2]) == tuple(scope['client']): return cast(asyncio.Transport, writer.transport)
         return None
 
 # %% ../../nbs/core/servers.ipynb #18e40aba
@@ -183,13 +185,14 @@ def find_transport(scope: Scope, receive: Receive, servers: Iterable[Server]) ->
     return _own_transport(receive) or next(filter(None, (server.transport(scope) for server in servers)), None)
 
 # %% ../../nbs/core/servers.ipynb #9cc3ce9d
+MIDDLEWARE = 'what is sent goes through its middleware, which costs a little'
 PASSING = {  # what only passes on what follows the head, and calls what it wraps `send`
     'starlette._exception_handler': 'wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender',
     'starlette.middleware.errors': 'ServerErrorMiddleware.__call__.<locals>._send',
     'starlette.middleware.sessions': 'SessionMiddleware.__call__.<locals>.send_wrapper',
 }
 
-@probe('Starlette', 'sender', '_send', 'send_wrapper', 'send', without='what is sent goes through its middleware, which costs a little')
+@probe('Starlette', 'sender', '_send', 'send_wrapper', 'send', without=MIDDLEWARE)
 def _innermost(send: Send) -> Send:
     "Which of Starlette's wrappers of send only look at the head of a response."
     while PASSING.get(getattr(send, '__module__', '')) == getattr(send, '__qualname__', ''):
@@ -208,7 +211,8 @@ def is_uvicorns(send: Send) -> bool:
     return type(getattr(send, '__self__', None)).__module__.startswith('uvicorn.')
 
 # %% ../../nbs/core/servers.ipynb #1897d668
-@probe('asyncio', 'tasks._enter_task', 'tasks._leave_task', without='each write from a callback takes a task of its own, which costs a little')
+@probe('asyncio', 'tasks._enter_task', 'tasks._leave_task',
+    without='each write from a callback takes a task of its own, which costs a little')
 def _enter(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Callable[[asyncio.AbstractEventLoop, asyncio.Task[Any]], None]:
     "How to act as a task, and how to end that."
     leave: Callable[[asyncio.AbstractEventLoop, asyncio.Task[Any]], None] = tasks._leave_task

@@ -8,7 +8,7 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/core/source.html.md"""
 from __future__ import annotations
 
 import asyncio, inspect, logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
@@ -86,7 +86,8 @@ class Caller:
         self._worker.stop()
 
     def _make(self, future: asyncio.Future[Any], fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        result = error = None
+        result: Any = None
+        error: BaseException | None = None
         try: result = self._context.run(fn, *args)
         except (StopIteration, StopAsyncIteration) as e: error = RuntimeError(f'{fn!r} raised {e!r}')
         except BaseException as e: error = e
@@ -104,13 +105,15 @@ _exhausted = object()
 class ThreadIterator:
     "A sync iterable as an async iterator: `worker` makes its iterator, steps it and closes it."
     def __init__(self, iterable: Any, worker: Caller):
-        self._iterable, self._worker, self._iterator, self._step = iterable, worker, None, None
+        self._iterable, self._worker = iterable, worker
+        self._iterator: Iterator[Any] | None = None
+        self._step: asyncio.Future[Any] | None = None
 
     def __aiter__(self) -> ThreadIterator: return self
 
     async def __anext__(self) -> Any:
-        self._step = self._worker.call(self._next)
-        item = await self._step
+        self._step = step = self._worker.call(self._next)
+        item = await step
         if item is _exhausted: raise StopAsyncIteration
         return item
 
@@ -138,18 +141,18 @@ def check_source(source: Any) -> None:
         raise TypeError(f'a {type(source).__name__} is no source: {source!r:.80}. Pass an iterable, sync or async, or a function that gives one; '
             'for a single value, a list that holds it')
 
-def _takes_id(fn: Callable) -> bool:
+def _takes_id(fn: Callable[..., Any]) -> bool:
     try: return 'last_event_id' in inspect.signature(fn).parameters
     except (TypeError, ValueError): return False
 
-def _makes_without_blocking(fn: Callable) -> bool:
+def _makes_without_blocking(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn)
 
 # %% ../../nbs/core/source.ipynb #1a564d8e
 async def open_source(
     source: Any,  # An iterable, an awaitable or a callable that gives one
     last_event_id: str | None = None,  # Passed to a callable that has a parameter of this name
-) -> AsyncIterator:  # Whatever it was, an async iterator; `close_source` closes it
+) -> AsyncIterator[Any]:  # Whatever it was, an async iterator; `close_source` closes it
     "Find the iterator behind `source`. Raises `TypeError` where there is none."
     worker = None
     try:
@@ -168,17 +171,19 @@ async def open_source(
     finally:
         if worker: worker.stop()
 
-async def _made(worker: Caller, make: Callable) -> Any:
+async def _made(worker: Caller, make: Callable[[], Any]) -> Any:
     "What `make` returns in the thread; if nobody waits for it any more, it is closed there."
-    made = []
-    try: return await worker.call(lambda: made.append(make()) or made[0])
+    made: list[Any] = []
+    try:
+        await worker.call(lambda: made.append(make()))
+        return made[0]
     except asyncio.CancelledError:
-        worker.call(lambda: [_close(source) for source in made])
+        worker.call(lambda: _close(made[0]) if made else None)
         raise
 
 async def close_source(iterator: Any) -> None:
     "Close `iterator`, where it can be closed."
-    closing = iterator.aclose() if _has(iterator, 'aclose') else None
+    closing: Any = iterator.aclose() if _has(iterator, 'aclose') else None
     if hasattr(type(closing), '__await__'): await closing
 
 def drop_source(source: Any) -> None:
@@ -195,34 +200,35 @@ class Mailbox:
         self.ending = False  # nothing more is wanted
         self.ended = False  # nothing will follow what waits
         self.error: BaseException | None = None  # why, if the source failed
-        self._frames: list[bytes] = []
-        self._room, self._vacant = LIMIT, None
+        self.pending: list[bytes] = []
+        self.room = LIMIT  # bytes that may still be put; the frame that exceeds it is the last
+        self._vacant: asyncio.Future[None] | None = None
 
     def put(self, frame: bytes) -> None:
-        self._frames.append(frame)
-        self._room -= len(frame)
+        self.pending.append(frame)
+        self.room -= len(frame)
 
     def frames(self) -> list[bytes]:
         "All frames that wait, one by one."
-        frames, self._frames = self._frames, []
+        frames, self.pending = self.pending, []
         return frames
 
     def take(self) -> bytes:
         "All that waits, and room for as much as may wait."
-        frames, self._frames, self._room = self._frames, [], LIMIT
+        frames, self.pending, self.room = self.pending, [], LIMIT
         if self._vacant: self.ask(LIMIT)
         return frames[0] if len(frames) == 1 else b''.join(frames)
 
     def ask(self, room: int) -> None:
-        "Make room for `room` bytes; the frame that exceeds it is the last."
-        self._room = room
+        "Make room for `room` bytes."
+        self.room = room
         if self._vacant:
             if not self._vacant.done(): self._vacant.set_result(None)
             self._vacant = None
 
     async def vacancy(self) -> None:
         "Wait until there is room."
-        while self._room <= 0:
+        while self.room <= 0:
             self._vacant = asyncio.get_running_loop().create_future()
             await self._vacant
 
@@ -233,29 +239,29 @@ class Mailbox:
 # %% ../../nbs/core/source.ipynb #4d781443
 TURN = 0.005  # seconds for which a source may keep the loop to itself
 
-async def pour(iterator: AsyncIterator, transform: Callable | None, box: Mailbox) -> None:
+async def pour(iterator: AsyncIterator[Any], transform: Callable[[Any], Any] | None, box: Mailbox) -> None:
     "Put what `iterator` yields into `box`, as there is room, until the one is exhausted or the other ends."
     turn_ends = monotonic() + TURN
     while not box.ending:
-        if box._room <= 0: await box.vacancy()
+        if box.room <= 0: await box.vacancy()
         try: item = await iterator.__anext__()
         except StopAsyncIteration: break
         if transform: item = await _apply(transform, item)
         if frame := to_frame(item): box.put(frame)
-        if frame and len(box._frames) == 1: turn_ends = monotonic() + TURN  # what came before was taken: others had their turn
+        if frame and len(box.pending) == 1: turn_ends = monotonic() + TURN  # what came before was taken: others had their turn
         elif monotonic() > turn_ends:
             await asyncio.sleep(0)
             turn_ends = monotonic() + TURN
 
-async def _apply(fn: Callable, item: Any) -> Any:
+async def _apply(fn: Callable[[Any], Any], item: Any) -> Any:
     result = fn(item)
     return await result if hasattr(type(result), '__await__') else result
 
 # %% ../../nbs/core/source.ipynb #ff31bd9c
-class Stepped(Coroutine):
+class Stepped(Coroutine[Any, Any, Any]):
     "A coroutine that calls `on_suspend` each time it suspends, as a part of the step."
     __slots__ = '_coro', '_on_suspend'
-    def __init__(self, coro: Coroutine, on_suspend: Callable[[], None]): self._coro, self._on_suspend = coro, on_suspend
+    def __init__(self, coro: Coroutine[Any, Any, Any], on_suspend: Callable[[], None]): self._coro, self._on_suspend = coro, on_suspend
 
     def send(self, value: Any) -> Any:
         waiting_for = self._coro.send(value)
@@ -269,7 +275,7 @@ class Stepped(Coroutine):
 
     def close(self) -> None: self._coro.close()
 
-    def __await__(self) -> Generator: raise TypeError('a task of its own runs this')
+    def __await__(self) -> Generator[Any, Any, Any]: raise TypeError('a task of its own runs this')
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith('cr_'): raise AttributeError(name)
@@ -278,23 +284,25 @@ class Stepped(Coroutine):
 # %% ../../nbs/core/source.ipynb #f864eb57
 LINGER = 0.4  # seconds that a source gets to clean up before its stream ends without it
 
-_lingering: set[asyncio.Task] = set()
+_lingering: set[asyncio.Task[Any]] = set()
 
-def failure(task: asyncio.Task) -> BaseException | None:
+def failure(task: asyncio.Task[Any]) -> BaseException | None:
     "What a finished `task` failed with; to be cancelled is to fail."
     return asyncio.CancelledError() if task.cancelled() else task.exception()
 
 class Driver(Mailbox):
     "Drives a source in a task of its own, into the mailbox that it is."
+    _task: asyncio.Task[None]  # from `on_ready` on
+
     def __init__(self,
         source: Any,  # As for `open_source`
-        transform: Callable | None = None,  # Applied to each item, sync or async; `None` drops the item
+        transform: Callable[[Any], Any] | None = None,  # Applied to each item, sync or async; `None` drops the item
         last_event_id: str | None = None,  # For a source that asks for it
     ):
         super().__init__()
         self._source, self._transform, self._last_event_id = source, transform, last_event_id
-        self._task = self._words = self._linger = None
-        self._closing = False
+        self._words, self._closing = b'', False
+        self._linger: asyncio.TimerHandle | None = None
 
     def on_ready(self, callback: Callable[[bool], None]) -> None:
         "Start; `callback(in_task)` is called whenever the source suspends and there is something to take, as a part of its task's step; and at the end, when no task runs."
@@ -325,7 +333,7 @@ class Driver(Mailbox):
         "Called once, when nothing will follow any more."
 
     def _offer(self) -> None:
-        if self._frames: self._notify(True)
+        if self.pending: self._notify(True)
 
     async def _drive(self) -> None:
         iterator = None
@@ -336,7 +344,7 @@ class Driver(Mailbox):
             self._closing = True
             await close_source(iterator)
 
-    def _finish(self, task: asyncio.Task | None = None) -> None:
+    def _finish(self, task: asyncio.Task[Any] | None = None) -> None:
         "The end: of the task, or of our patience with it."
         if self.ended: return
         self.ended, task = True, self._task
@@ -344,6 +352,6 @@ class Driver(Mailbox):
         if not task.done():
             _lingering.add(task); task.add_done_callback(_lingering.discard)
         elif not (self.ending and task.cancelled()): self.error = failure(task)
-        if self.error is None and (words := self._words if self.ending else self.last_words()): self._frames.append(words)
+        if self.error is None and (words := self._words if self.ending else self.last_words()): self.pending.append(words)
         self.on_end()
         self._notify(False)

@@ -42,7 +42,7 @@ class StreamConfig:
     retry: int | None = None  # Milliseconds that the browser is to wait before it reconnects
     send_timeout: float = 30.0  # Seconds for which a client may take nothing before a response drops it
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_seconds('heartbeat_interval', self.heartbeat_interval)
         check_seconds('timeout', self.timeout)
         check_seconds('send_timeout', self.send_timeout, optional=False)
@@ -65,19 +65,35 @@ class StreamConfig:
         return ServerSentEvent(comment=self.close_message).encode()
 
 # %% ../../nbs/core/streaming.ipynb #e35a69b7
+class _Streams:
+    "The streams of one `SSEStream`, and what they have sent."
+    def __init__(self) -> None:
+        self.open: set[StreamSource] = set()
+        self.active = self.stopped = False
+        self.messages = 0
+
+    def add(self, source: StreamSource) -> None:
+        self.open.add(source)
+        self.active = True
+
+    def discard(self, source: StreamSource) -> None:
+        self.open.discard(source)
+        if not self.open: self.active = False
+
 class StreamSource(Driver):
     "A driven source that opens and closes as the config of its stream says."
-    def __init__(self, stream: SSEStream, source: Any, transform_fn: Callable | None, last_event_id: str | None = None):
+    def __init__(self, config: StreamConfig, streams: _Streams, source: Any, transform_fn: Callable[[Any], Any] | None, last_event_id: str | None):
         super().__init__(source, transform_fn, last_event_id)
-        self.stream, self.config, self._timer = stream, stream.config, None
+        self.config, self._streams = config, streams
+        self._timer: asyncio.TimerHandle | None = None
 
     def on_ready(self, callback: Callable[[bool], None]) -> None:
         "Say the first words and start, unless the stream has been stopped before."
         self._notify, self._loop = callback, asyncio.get_running_loop()
-        if opening := self.config.opening(): self._frames.append(opening)
+        if opening := self.config.opening(): self.pending.append(opening)
         self._log('opens')
-        self.stream._open.add(self)
-        if self.stream._stopped: return self._pass_over()
+        self._streams.add(self)
+        if self._streams.stopped: return self._pass_over()
         super().on_ready(callback)
         if self.config.timeout: self._timer = self._loop.call_later(self.config.timeout, self.end, self.config.comment())
 
@@ -85,12 +101,12 @@ class StreamSource(Driver):
         "End without ever starting the source."
         self.ended = True
         drop_source(self._source)
-        if words := self.last_words(): self._frames.append(words)
+        if words := self.last_words(): self.pending.append(words)
         self.on_end()
         self._notify(True)
 
     def put(self, frame: bytes) -> None:
-        self.stream._message_count += frame.startswith(b'data') or b'\ndata' in frame  # comments do not count
+        self._streams.messages += frame.startswith(b'data') or b'\ndata' in frame  # comments do not count
         super().put(frame)
 
     def last_words(self) -> bytes: return self._if_wanted(self.config.closing())
@@ -107,12 +123,12 @@ class StreamSource(Driver):
         except RuntimeError: pass  # the loop is closed, and the stream with it
 
     def on_end(self) -> None:
-        self.stream._open.discard(self)
+        self._streams.discard(self)
         if self._timer: self._timer.cancel()
         self._log('ends' if self.error is None else 'fails', self.error)
 
     def _log(self, what: str, error: BaseException | None = None) -> None:
-        if self.config.debug: logger.debug('stream %#x %s, %d messages so far', id(self), what, self.stream._message_count, exc_info=error)
+        if self.config.debug: logger.debug('stream %#x %s, %d messages so far', id(self), what, self._streams.messages, exc_info=error)
 
 # %% ../../nbs/core/streaming.ipynb #6d88ce2a
 class SSEStream:
@@ -121,11 +137,16 @@ class SSEStream:
         config: StreamConfig | None = None,  # How it behaves; a fresh `StreamConfig()` if none is given
     ):
         self.config = config if config is not None else StreamConfig()
-        self._message_count, self._stopped = 0, False
-        self._open: set[StreamSource] = set()
+        self._streams = _Streams()
 
     @property
-    def _active(self) -> bool: return bool(self._open)
+    def _message_count(self) -> int: return self._streams.messages
+
+    @property
+    def _active(self) -> bool: return self._streams.active
+
+    @_active.setter
+    def _active(self, value: bool) -> None: self._streams.active = value
 
     async def stream(self,
         data_source: Any,  # An iterable, sync or async, or a callable that gives one
@@ -152,17 +173,19 @@ class SSEStream:
         transform_fn: Callable[[Any], Any] | None = None,  # As for `stream`
     ) -> SSEResponse:
         "A response that streams `data_source`."
-        return StreamResponse(self, data_source, transform_fn)
+        make = partial(self._source, data_source, transform_fn)
+        make()
+        return StreamResponse(self.config, data_source, make)
 
     def stop(self) -> None:
         "End the streams of this object, those that are open and those that will be; from any thread, without waiting."
-        self._stopped = True
-        for source in self._open.copy(): source.stop()
+        self._streams.stopped, self._streams.active = True, False
+        for source in self._streams.open.copy(): source.stop()
 
-    def _source(self, source: Any, transform_fn: Callable | None, last_event_id: str | None = None) -> StreamSource:
+    def _source(self, source: Any, transform_fn: Callable[[Any], Any] | None, last_event_id: str | None = None) -> StreamSource:
         check_source(source)
         if not (transform_fn is None or callable(transform_fn)): raise TypeError(f'transform_fn must be callable: {transform_fn!r}')
-        return StreamSource(self, source, transform_fn, last_event_id)
+        return StreamSource(self.config, self._streams, source, transform_fn, last_event_id)
 
 # %% ../../nbs/core/streaming.ipynb #757bd2dc
 async def _arrival(source: StreamSource, ready: asyncio.Event) -> bool:
@@ -174,15 +197,14 @@ async def _arrival(source: StreamSource, ready: asyncio.Event) -> bool:
     try: await ready.wait()
     finally:
         if timer: timer.cancel()
-    return source.ended or bool(source._frames)
+    return source.ended or bool(source.pending)
 
 # %% ../../nbs/core/streaming.ipynb #d6bb307d
 class StreamResponse(SSEResponse):
     "The response of an `SSEStream`."
-    def __init__(self, stream: SSEStream, source: Any, transform_fn: Callable | None):
-        super().__init__(source, heartbeat_interval=stream.config.heartbeat_interval, send_timeout=stream.config.send_timeout)
-        self._make = partial(stream._source, source, transform_fn)
-        self._make()
+    def __init__(self, config: StreamConfig, source: Any, make: Callable[[str | None], ReadySource]):
+        super().__init__(source, heartbeat_interval=config.heartbeat_interval, send_timeout=config.send_timeout)
+        self._make = make
 
     def open(self, last_event_id: str | None) -> ReadySource: return self._make(last_event_id)
 
@@ -206,8 +228,8 @@ def sse(
     async def route(*args: Any, **kwargs: Any) -> SSEResponse:
         return SSEStream(settings).response(partial(handler, *args, **kwargs))
     signature = inspect.signature(handler, eval_str=True)
-    update_wrapper(route, handler).__signature__ = signature.replace(
-        parameters=[p for p in signature.parameters.values() if p.name != 'last_event_id'])
+    shown = [p for p in signature.parameters.values() if p.name != 'last_event_id']
+    setattr(update_wrapper(route, handler), '__signature__', signature.replace(parameters=shown))
     return route
 
 # %% ../../nbs/core/streaming.ipynb #8cec5c2f

@@ -49,18 +49,21 @@ def _nest(el: FT) -> FT:
     return _nest(FT(parent, (el,), {})) if parent else el
 
 # %% ../../nbs/core/swap.ipynb #3cd90a77
+_Attrs = list[tuple[str, str | None]]
+
 class _TopLevel(HTMLParser):
     "Collects the tags at the top level of a fragment; `''` stands for text."
     def __init__(self, html: str):
         super().__init__()
-        self.tags, self._depth = [], 0
+        self.tags: list[str] = []
+        self._depth = 0
         self.feed(html); self.close()
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: _Attrs) -> None:
         if not self._depth: self.tags.append(tag)
         self._depth += tag not in voids
-    def handle_startendtag(self, tag, attrs): self.handle_starttag(tag, attrs); self.handle_endtag(tag)
-    def handle_endtag(self, tag): self._depth = max(0, self._depth - (tag not in voids))
-    def handle_data(self, data):
+    def handle_startendtag(self, tag: str, attrs: _Attrs) -> None: self.handle_starttag(tag, attrs); self.handle_endtag(tag)
+    def handle_endtag(self, tag: str) -> None: self._depth = max(0, self._depth - (tag not in voids))
+    def handle_data(self, data: str) -> None:
         if not self._depth and data.strip(): self.tags.append('')
 
 def _tags(content: Any) -> list[str]:
@@ -80,7 +83,7 @@ def _carrier(content: Any) -> str:
     raise ValueError(f'content of mixed kinds ({kinds}) has no common parent: send one swap for each kind')
 
 # %% ../../nbs/core/swap.ipynb #64c8ce71
-def children(content: Any) -> tuple:
+def children(content: Any) -> tuple[Any, ...]:
     "`content` as children of an element; lists and tuples flattened."
     return tuple(c for o in content for c in children(o)) if isinstance(content, (tuple, list)) else (content,)
 

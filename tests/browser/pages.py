@@ -102,7 +102,7 @@ def until(condition: Any, seconds: float = 20) -> None:
     "Wait until `condition()` holds."
     ends = monotonic() + seconds
     while not condition():
-        assert monotonic() < ends, f'it did not come to pass in {seconds} s'
+        assert monotonic() < ends, f'it did not come to pass in {seconds} s: {getclosurevars(condition).nonlocals}'
         sleep(0.005)
 
 

@@ -650,3 +650,9 @@ async def test_sse_beats_every_15_seconds_by_default():
     async def events(): yield 'x'
     response = await events()
     assert response.heartbeat_interval == 15.0
+
+def test_being_active_may_be_assigned_and_starts_nothing():
+    stream = SSEStream()
+    stream._active = True
+    stream.stop()
+    assert stream._active == False
