@@ -5,6 +5,7 @@ import asyncio, re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import getclosurevars
 from time import monotonic, sleep
 from typing import Any
 from urllib.parse import urlsplit
