@@ -20,11 +20,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .hub import POLL, Beating, Hub
 from .servers import act_as, find_transport, innermost, is_uvicorns
-from .source import LINGER, Driver, check_source, drop_source, failure, logger
+from .source import LINGER, Driver, TooManyThreads, check_source, drop_source, failure, logger
 
 # %% auto #0
-__all__ = ['SENT', 'DRAIN', 'TURNS', 'ReadySource', 'Writer', 'Sender', 'Connection', 'last_event_id', 'check_seconds',
-           'SSEResponse']
+__all__ = ['SENT', 'DRAIN', 'TURNS', 'RETRY_AFTER', 'ReadySource', 'Writer', 'Sender', 'Connection', 'last_event_id',
+           'check_seconds', 'SSEResponse']
 
 # %% ../../nbs/core/response.ipynb #3c9a9c34
 class ReadySource(Protocol):
@@ -234,6 +234,8 @@ def check_seconds(name: str, value: Any, optional: bool = True) -> None:
         raise ValueError(f'{name} must be a positive number of seconds{", or None for none" if optional else ""}: {value!r}')
 
 # %% ../../nbs/core/response.ipynb #a2da1586
+RETRY_AFTER = 10  # seconds after which a client that was refused may ask again
+
 class SSEResponse(Response):
     "A response that streams events (`text/event-stream`) from `source`, until that ends or the client leaves."
     media_type = 'text/event-stream'
@@ -264,11 +266,21 @@ class SSEResponse(Response):
         for name in ('hdrs', 'ftrs', 'htmlkw', 'bodykw'): setattr(request, name, getattr(request.app, name, None))
         return self
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _send_head(self, send: Send) -> None:
+        drop_source(self.source)
         await send({'type': 'http.response.start', 'status': self.status_code, 'headers': self.raw_headers})
-        if scope['method'] == 'HEAD':
-            drop_source(self.source)
-            return await send({'type': 'http.response.body', 'body': b'', 'more_body': False})
-        source = self.open(last_event_id(HTTPConnection(scope)))
+        await send({'type': 'http.response.body', 'body': b'', 'more_body': False})
+
+    def _refuse(self, error: TooManyThreads) -> Response:
+        "An answer in place of the stream, which browsers and proxies know as temporary."
+        drop_source(self.source)
+        logger.error('refused a stream: %s', error)
+        return Response('This server is busy. Try again later.', 503, {'retry-after': str(RETRY_AFTER)}, 'text/plain')
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope['method'] == 'HEAD': return await self._send_head(send)
+        try: source = self.open(last_event_id(HTTPConnection(scope)))
+        except TooManyThreads as e: return await self._refuse(e)(scope, receive, send)
+        await send({'type': 'http.response.start', 'status': self.status_code, 'headers': self.raw_headers})
         await Connection(source, self.heartbeat_interval, self.send_timeout, scope, receive, send).run()
         if self.background: await self.background()

@@ -22,12 +22,13 @@ from starlette.responses import Response
 from .event import ServerSentEvent, to_frame
 
 # %% auto #0
-__all__ = ['logger', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'Caller', 'ThreadIterator', 'check_source', 'open_source',
-           'close_source', 'drop_source', 'Mailbox', 'pour', 'Stepped', 'failure', 'Driver']
+__all__ = ['logger', 'ABANDONED', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'Caller', 'TooManyThreads', 'check_threads',
+           'check_source', 'needs_thread', 'drop_source', 'failure', 'Driver']
 
 # %% ../../nbs/core/source.ipynb #50857b25
 logger = logging.getLogger('fasthtml_sse')
 
+# %% ../../nbs/core/source.ipynb #8ea743e0
 def _refuse(error: Exception, calls: list[Any]) -> None:
     for _, refuse in calls: refuse(error)
 
@@ -70,6 +71,16 @@ class Worker:
     def _work(self) -> None:
         while call := self._calls.get(): call[0]()
 
+# %% ../../nbs/core/source.ipynb #14e0ffeb
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    "Give the waiter its result; what nobody waits for any more is logged if it failed."
+    if not future.done(): future.set_result(result) if error is None else future.set_exception(error)
+    elif error is not None: logger.error('a source failed after its stream had ended', exc_info=error)
+
+# %% ../../nbs/core/source.ipynb #fe62ac78
+ABANDONED = 200  # threads that block though nobody waits for them, beyond which no other is begun
+_abandoned: set[Caller] = set()
+
 class Caller:
     "Calls functions in a thread of its own, for the running loop."
     def __init__(self) -> None:
@@ -85,6 +96,16 @@ class Caller:
         "End the thread when it has made all calls that it was given."
         self._worker.stop()
 
+    def abandon(self, fn: Callable[[], Any]) -> None:
+        "Have `fn()` called when the thread returns, and end it; nobody waits."
+        _abandoned.add(self)
+        self.call(self._return, fn)
+        self.stop()
+
+    def _return(self, fn: Callable[[], Any]) -> None:
+        _abandoned.discard(self)
+        fn()
+
     def _make(self, future: asyncio.Future[Any], fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         result: Any = None
         error: BaseException | None = None
@@ -94,10 +115,14 @@ class Caller:
         try: self._loop.call_soon_threadsafe(_settle, future, result, error)
         except RuntimeError: pass  # the loop is closed, nobody waits any more
 
-def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    "Give the waiter its result; what nobody waits for any more is logged if it failed."
-    if not future.done(): future.set_result(result) if error is None else future.set_exception(error)
-    elif error is not None: logger.error('a source failed after its stream had ended', exc_info=error)
+# %% ../../nbs/core/source.ipynb #b0158a77
+class TooManyThreads(RuntimeError):
+    "`ABANDONED` threads of sources block, though their clients have left."
+
+def check_threads() -> None:
+    "Raise `TooManyThreads` where no other thread may be begun."
+    if len(_abandoned) < ABANDONED: return
+    raise TooManyThreads(f'{ABANDONED} threads of sync sources block, though their clients have left: give what they wait for a time limit')
 
 # %% ../../nbs/core/source.ipynb #fefdef56
 _exhausted = object()
@@ -119,9 +144,12 @@ class ThreadIterator:
 
     async def aclose(self) -> None:
         "Close the iterator. A `next` that blocks cannot be interrupted: then the closing follows it, and is not waited for."
-        closed = self._worker.call(lambda: _close(self._iterator))
+        if self._step and self._step.cancelled(): return self._worker.abandon(self._close)
+        closed = self._worker.call(self._close)
         self._worker.stop()
-        if not (self._step and self._step.cancelled()): await closed
+        await closed
+
+    def _close(self) -> None: _close(self._iterator)
 
     def _next(self) -> Any:
         if self._iterator is None: self._iterator = iter(self._iterable)
@@ -138,8 +166,8 @@ def _has(source: Any, method: str) -> bool: return hasattr(type(source), method)
 def check_source(source: Any) -> None:
     "Raise `TypeError` unless `source` is an iterable, an awaitable or a callable."
     if isinstance(source, _values) or not (callable(source) or any(_has(source, a) for a in ('__aiter__', '__iter__', '__await__'))):
-        raise TypeError(f'a {type(source).__name__} is no source: {source!r:.80}. Pass an iterable, sync or async, or a function that gives one; '
-            'for a single value, a list that holds it')
+        raise TypeError(f'a {type(source).__name__} is no source: {source!r:.80}. '
+            'Pass an iterable, sync or async, or a function that gives one; for a single value, a list that holds it')
 
 def _takes_id(fn: Callable[..., Any]) -> bool:
     try: return 'last_event_id' in inspect.signature(fn).parameters
@@ -148,7 +176,15 @@ def _takes_id(fn: Callable[..., Any]) -> bool:
 def _makes_without_blocking(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn)
 
+def needs_thread(source: Any) -> bool:
+    "Whether it takes a thread to drive a source, as far as that shows."
+    return not (_has(source, '__aiter__') or _has(source, '__await__') or inspect.iscoroutinefunction(source) or inspect.isasyncgenfunction(source))
+
 # %% ../../nbs/core/source.ipynb #1a564d8e
+def _new_caller() -> Caller:
+    check_threads()
+    return Caller()
+
 async def open_source(
     source: Any,  # An iterable, an awaitable or a callable that gives one
     last_event_id: str | None = None,  # Passed to a callable that has a parameter of this name
@@ -161,12 +197,12 @@ async def open_source(
             if _has(source, '__aiter__'): return aiter(source)
             if _has(source, '__await__'): source = await source
             elif _has(source, '__iter__'):
-                iterator, worker = ThreadIterator(source, worker or Caller()), None
+                iterator, worker = ThreadIterator(source, worker or _new_caller()), None
                 return iterator
             else:
                 make = partial(source, last_event_id=last_event_id) if _takes_id(source) else source
                 if _makes_without_blocking(source): source = make()
-                else: source = await _made(worker := worker or Caller(), make)
+                else: source = await _made(worker := worker or _new_caller(), make)
         raise TypeError(f'{source!r:.80} gives functions without end, and no source')
     finally:
         if worker: worker.stop()
@@ -178,14 +214,16 @@ async def _made(worker: Caller, make: Callable[[], Any]) -> Any:
         await worker.call(lambda: made.append(make()))
         return made[0]
     except asyncio.CancelledError:
-        worker.call(lambda: _close(made[0]) if made else None)
+        worker.abandon(lambda: _close(made[0]) if made else None)
         raise
 
+# %% ../../nbs/core/source.ipynb #f5eeec65
 async def close_source(iterator: Any) -> None:
     "Close `iterator`, where it can be closed."
     closing: Any = iterator.aclose() if _has(iterator, 'aclose') else None
     if hasattr(type(closing), '__await__'): await closing
 
+# %% ../../nbs/core/source.ipynb #1081281e
 def drop_source(source: Any) -> None:
     "Let go of a source that will not be started: a coroutine would complain that it was never awaited."
     if inspect.iscoroutine(source): source.close()
@@ -194,6 +232,7 @@ def drop_source(source: Any) -> None:
 LIMIT = 64 * 1024  # bytes that wait in a mailbox before its source has to
 HEARTBEAT = ServerSentEvent(comment='heartbeat').encode()
 
+# %% ../../nbs/core/source.ipynb #ca96673c
 class Mailbox:
     "Frames that wait to be sent, and room for more."
     def __init__(self) -> None:
@@ -239,6 +278,7 @@ class Mailbox:
 # %% ../../nbs/core/source.ipynb #4d781443
 TURN = 0.005  # seconds for which a source may keep the loop to itself
 
+# %% ../../nbs/core/source.ipynb #86a36909
 async def pour(iterator: AsyncIterator[Any], transform: Callable[[Any], Any] | None, box: Mailbox) -> None:
     "Put what `iterator` yields into `box`, as there is room, until the one is exhausted or the other ends."
     turn_ends = monotonic() + TURN
@@ -290,25 +330,17 @@ def failure(task: asyncio.Task[Any]) -> BaseException | None:
     "What a finished `task` failed with; to be cancelled is to fail."
     return asyncio.CancelledError() if task.cancelled() else task.exception()
 
-class Driver(Mailbox):
-    "Drives a source in a task of its own, into the mailbox that it is."
-    _task: asyncio.Task[None]  # from `on_ready` on
+# %% ../../nbs/core/source.ipynb #1c0f0bdc
+class _Ending(Mailbox):
+    "A mailbox whose source runs in a task, and how that ends: once, whoever wants it."
+    _task: asyncio.Task[None]
+    _loop: asyncio.AbstractEventLoop
+    _notify: Callable[[bool], None]
 
-    def __init__(self,
-        source: Any,  # As for `open_source`
-        transform: Callable[[Any], Any] | None = None,  # Applied to each item, sync or async; `None` drops the item
-        last_event_id: str | None = None,  # For a source that asks for it
-    ):
+    def __init__(self) -> None:
         super().__init__()
-        self._source, self._transform, self._last_event_id = source, transform, last_event_id
         self._words, self._closing = b'', False
         self._linger: asyncio.TimerHandle | None = None
-
-    def on_ready(self, callback: Callable[[bool], None]) -> None:
-        "Start; `callback(in_task)` is called whenever the source suspends and there is something to take, as a part of its task's step; and at the end, when no task runs."
-        self._notify, self._loop = callback, asyncio.get_running_loop()
-        self._task = self._loop.create_task(Stepped(self._drive(), self._offer))
-        self._task.add_done_callback(self._finish)
 
     def end(self, words: bytes = b'') -> None:
         "Close the source now; `words` are the last that it says. The first call counts."
@@ -332,18 +364,6 @@ class Driver(Mailbox):
     def on_end(self) -> None:
         "Called once, when nothing will follow any more."
 
-    def _offer(self) -> None:
-        if self.pending: self._notify(True)
-
-    async def _drive(self) -> None:
-        iterator = None
-        try:
-            iterator = await open_source(self._source, self._last_event_id)
-            await pour(iterator, self._transform, self)
-        finally:
-            self._closing = True
-            await close_source(iterator)
-
     def _finish(self, task: asyncio.Task[Any] | None = None) -> None:
         "The end: of the task, or of our patience with it."
         if self.ended: return
@@ -355,3 +375,33 @@ class Driver(Mailbox):
         if self.error is None and (words := self._words if self.ending else self.last_words()): self.pending.append(words)
         self.on_end()
         self._notify(False)
+
+# %% ../../nbs/core/source.ipynb #18460286
+class Driver(_Ending):
+    "Drives a source in a task of its own, into the mailbox that it is. Raises `TooManyThreads` where a sync source could not have one."
+    def __init__(self,
+        source: Any,  # As for `open_source`
+        transform: Callable[[Any], Any] | None = None,  # Applied to each item, sync or async; `None` drops the item
+        last_event_id: str | None = None,  # For a source that asks for it
+    ):
+        super().__init__()
+        if needs_thread(source): check_threads()
+        self._source, self._transform, self._last_event_id = source, transform, last_event_id
+
+    def on_ready(self, callback: Callable[[bool], None]) -> None:
+        "Start. `callback(True)` is called, in a step of the source's task, when it suspends with something to take; `callback(False)` at the end."
+        self._notify, self._loop = callback, asyncio.get_running_loop()
+        self._task = self._loop.create_task(Stepped(self._drive(), self._offer))
+        self._task.add_done_callback(self._finish)
+
+    def _offer(self) -> None:
+        if self.pending: self._notify(True)
+
+    async def _drive(self) -> None:
+        iterator = None
+        try:
+            iterator = await open_source(self._source, self._last_event_id)
+            await pour(iterator, self._transform, self)
+        finally:
+            self._closing = True
+            await close_source(iterator)

@@ -24,7 +24,7 @@ from .response import ReadySource, SSEResponse, check_seconds
 from .source import Driver, check_source, drop_source, logger
 
 # %% auto #0
-__all__ = ['StreamConfig', 'StreamSource', 'SSEStream', 'StreamResponse', 'sse', 'OOBStreamBuilder']
+__all__ = ['StreamConfig', 'SSEStream', 'sse', 'OOBStreamBuilder']
 
 # %% ../../nbs/core/streaming.ipynb #d65b313a
 @dataclass
@@ -65,6 +65,8 @@ class StreamConfig:
         return ServerSentEvent(comment=self.close_message).encode()
 
 # %% ../../nbs/core/streaming.ipynb #e35a69b7
+_Transform = Callable[[Any], Any] | None
+
 class _Streams:
     "The streams of one `SSEStream`, and what they have sent."
     def __init__(self) -> None:
@@ -80,9 +82,10 @@ class _Streams:
         self.open.discard(source)
         if not self.open: self.active = False
 
+# %% ../../nbs/core/streaming.ipynb #b8a81e0b
 class StreamSource(Driver):
     "A driven source that opens and closes as the config of its stream says."
-    def __init__(self, config: StreamConfig, streams: _Streams, source: Any, transform_fn: Callable[[Any], Any] | None, last_event_id: str | None):
+    def __init__(self, config: StreamConfig, streams: _Streams, source: Any, transform_fn: _Transform, last_event_id: str | None):
         super().__init__(source, transform_fn, last_event_id)
         self.config, self._streams = config, streams
         self._timer: asyncio.TimerHandle | None = None
@@ -131,6 +134,22 @@ class StreamSource(Driver):
         if self.config.debug: logger.debug('stream %#x %s, %d messages so far', id(self), what, self._streams.messages, exc_info=error)
 
 # %% ../../nbs/core/streaming.ipynb #6d88ce2a
+def _check(source: Any, transform_fn: Any) -> None:
+    check_source(source)
+    if not (transform_fn is None or callable(transform_fn)): raise TypeError(f'transform_fn must be callable: {transform_fn!r}')
+
+async def _arrival(source: StreamSource, ready: asyncio.Event) -> bool:
+    "Ask for a frame and wait for it; whether it came before a heartbeat was due."
+    ready.clear()
+    source.ask(1)
+    interval = source.config.heartbeat_interval
+    timer = asyncio.get_running_loop().call_later(interval, ready.set) if interval else None
+    try: await ready.wait()
+    finally:
+        if timer: timer.cancel()
+    return source.ended or bool(source.pending)
+
+# %% ../../nbs/core/streaming.ipynb #706c12af
 class SSEStream:
     "A stream of events from a source, for one client."
     def __init__(self,
@@ -173,9 +192,8 @@ class SSEStream:
         transform_fn: Callable[[Any], Any] | None = None,  # As for `stream`
     ) -> SSEResponse:
         "A response that streams `data_source`."
-        make = partial(self._source, data_source, transform_fn)
-        make()
-        return StreamResponse(self.config, data_source, make)
+        _check(data_source, transform_fn)
+        return StreamResponse(self.config, data_source, partial(self._source, data_source, transform_fn))
 
     def stop(self) -> None:
         "End the streams of this object, those that are open and those that will be; from any thread, without waiting."
@@ -183,21 +201,8 @@ class SSEStream:
         for source in self._streams.open.copy(): source.stop()
 
     def _source(self, source: Any, transform_fn: Callable[[Any], Any] | None, last_event_id: str | None = None) -> StreamSource:
-        check_source(source)
-        if not (transform_fn is None or callable(transform_fn)): raise TypeError(f'transform_fn must be callable: {transform_fn!r}')
+        _check(source, transform_fn)
         return StreamSource(self.config, self._streams, source, transform_fn, last_event_id)
-
-# %% ../../nbs/core/streaming.ipynb #757bd2dc
-async def _arrival(source: StreamSource, ready: asyncio.Event) -> bool:
-    "Ask for a frame and wait for it; whether it came before a heartbeat was due."
-    ready.clear()
-    source.ask(1)
-    interval = source.config.heartbeat_interval
-    timer = asyncio.get_running_loop().call_later(interval, ready.set) if interval else None
-    try: await ready.wait()
-    finally:
-        if timer: timer.cancel()
-    return source.ended or bool(source.pending)
 
 # %% ../../nbs/core/streaming.ipynb #d6bb307d
 class StreamResponse(SSEResponse):

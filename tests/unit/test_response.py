@@ -15,7 +15,7 @@ from starlette.requests import Request
 from fasthtml_sse import SSEResponse, SSEStream, ServerSentEvent, end_streams, sse
 from fasthtml_sse.core.hub import POLL, Hub
 from fasthtml_sse.core.servers import innermost
-from fasthtml_sse.core.source import LIMIT, LINGER, TURN, Driver
+from fasthtml_sse.core.source import LIMIT, LINGER, TURN, Driver, TooManyThreads
 from fasthtml_sse.testing import open_stream
 from tests.support.asgi import Client, app_of
 from tests.support.clock import PATIENCE, turns, until, virtual
@@ -558,6 +558,42 @@ async def test_a_sync_source_that_blocks_does_not_hold_the_response(monkeypatch)
         assert not closed.is_set()
     finally: release.set()
     assert await asyncio.to_thread(closed.wait, PATIENCE)
+
+@pytest.mark.parametrize('kind', ['generator', 'function', 'list', 'stream'])
+async def test_threads_that_block_though_their_clients_left_are_bounded(monkeypatch, caplog, kind):
+    monkeypatch.setattr('fasthtml_sse.core.source.ABANDONED', 3)
+    monkeypatch.setattr('fasthtml_sse.core.source._abandoned', abandoned := set())
+    release, blocked = threading.Event(), []
+    def wait():
+        blocked.append(1)
+        release.wait()
+        return ['y']
+    def generator(): yield from wait()
+    class Waits:
+        def __iter__(self): return iter(wait())
+    source = {'generator': generator, 'function': lambda: wait(), 'list': Waits(), 'stream': generator}[kind]
+    app, rt = fast_app()
+    @rt('/threads')
+    def threads(): return SSEStream().response(source) if kind == 'stream' else SSEResponse(source)
+    @rt('/tasks')
+    def tasks(): return SSEResponse(one_and_silence)
+    try:
+        for n in range(3):
+            async with open_stream(app, '/threads'): await until(lambda: len(blocked) == n + 1)
+        assert len(abandoned) == 3
+        async with open_stream(app, '/threads') as s: assert (s.status, s.headers['retry-after']) == (503, '10')
+        async with open_stream(app, '/tasks') as s: assert (await s.next()).data == 'x'
+        assert len(blocked) == 3 and 'refused a stream: 3 threads of sync sources block' in caplog.text
+        with pytest.raises(TooManyThreads): [f async for f in SSEStream().stream(source)]
+    finally: release.set()
+    await until(lambda: not abandoned)
+    async with open_stream(app, '/threads') as s: assert 'y' in [e.data async for e in s]
+
+async def test_the_bound_of_threads_holds_for_what_turns_out_to_need_one(monkeypatch):
+    monkeypatch.setattr('fasthtml_sse.core.source.ABANDONED', 0)
+    async def late(): return ['x']
+    with pytest.raises(TooManyThreads):
+        async with open_stream(app_of(lambda: SSEResponse(late)), '/') as s: await s.next()
 
 class Rows:
     "Rows of a database, which insists on one thread for its whole life."
