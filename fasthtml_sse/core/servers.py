@@ -21,14 +21,10 @@ from starlette.types import Receive, Scope, Send
 from .source import logger
 
 # %% auto #0
-__all__ = ['PROBES', 'SIGNALS', 'WORKERS', 'TRANSPORT', 'MIDDLEWARE', 'PASSING', 'Probe', 'probe', 'Server', 'all_listen',
-           'UvicornServer', 'HypercornServer', 'find_servers', 'copies', 'count_workers', 'find_transport', 'innermost',
-           'is_uvicorns', 'act_as']
+__all__ = ['PROBES', 'SIGNALS', 'MIDDLEWARE', 'Server', 'UvicornServer', 'HypercornServer', 'find_servers', 'count_workers',
+           'find_transport', 'innermost', 'is_uvicorns', 'act_as']
 
 # %% ../../nbs/core/servers.ipynb #45893907
-_P = ParamSpec('_P')
-_T = TypeVar('_T')
-
 @dataclass(eq=False)
 class Probe:
     "Something that is known of the inside of other software."
@@ -46,7 +42,13 @@ class Probe:
             logger.warning('%s is not as fasthtml-sse knows it: %r (%s). So %s. Everything else works.',
                 self.of, error, self.tells, self.without)
 
+# %% ../../nbs/core/servers.ipynb #d06ba92e
 PROBES: list[Probe] = []
+
+# %% ../../nbs/core/servers.ipynb #712fbf92
+_P = ParamSpec('_P')
+_T = TypeVar('_T')
+
 
 def probe(
     of: str,  # Whose inside it is
@@ -78,6 +80,7 @@ class Server(Protocol):
     def listens(self) -> bool | None: "Whether it listens, or is going to."
     def transport(self, scope: Scope) -> asyncio.Transport | None: "The transport of the connection that serves `scope`."
 
+# %% ../../nbs/core/servers.ipynb #55725da3
 def all_listen(listeners: Iterable[asyncio.Server]) -> bool:
     "Whether a server that has started still listens. Raises `LookupError` where it has no sockets."
     found = list(listeners)
@@ -86,9 +89,13 @@ def all_listen(listeners: Iterable[asyncio.Server]) -> bool:
 
 # %% ../../nbs/core/servers.ipynb #5c9ef947
 SIGNALS = 'signals end the streams at a shutdown, where they reach the process'
+MIDDLEWARE = 'what is sent goes through its middleware, which costs a little'
+
+# %% ../../nbs/core/servers.ipynb #2f038d2f
 WORKERS = 'there is no warning where a channel in memory meets several workers'
 TRANSPORT = 'a client that reads nothing keeps its connection until the server closes it, though its stream has ended'
 
+# %% ../../nbs/core/servers.ipynb #f6353c39
 class UvicornServer:
     "What shows of uvicorn, also where gunicorn runs it."
     name, main = 'uvicorn', ('uvicorn.server', '_serve')
@@ -170,6 +177,7 @@ def copies() -> int:
     if 'FH_PROCNUM' not in os.environ: return 1
     return max(2, int(os.environ['FH_PROCNUM']) + 1, int(os.environ.get('PROCS') or 1))
 
+# %% ../../nbs/core/servers.ipynb #1da1604c
 def count_workers(loop: asyncio.AbstractEventLoop) -> int:
     "How many processes serve the app of `loop`, as far as that shows."
     return max(copies() or 1, *(server.workers() or 1 for server in find_servers(loop)), 1)
@@ -185,7 +193,6 @@ def find_transport(scope: Scope, receive: Receive, servers: Iterable[Server]) ->
     return _own_transport(receive) or next(filter(None, (server.transport(scope) for server in servers)), None)
 
 # %% ../../nbs/core/servers.ipynb #9cc3ce9d
-MIDDLEWARE = 'what is sent goes through its middleware, which costs a little'
 PASSING = {  # what only passes on what follows the head, and calls what it wraps `send`
     'starlette._exception_handler': 'wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender',
     'starlette.middleware.errors': 'ServerErrorMiddleware.__call__.<locals>._send',
@@ -201,6 +208,7 @@ def _innermost(send: Send) -> Send:
         if not callable(send): raise TypeError(f'{send!r:.80} is no send')
     return send
 
+# %% ../../nbs/core/servers.ipynb #53039a04
 def innermost(send: Send) -> Send:
     "What `send` comes to for all that follows the head."
     return _innermost(send) or send

@@ -22,8 +22,8 @@ from starlette.responses import Response
 from .event import ServerSentEvent, to_frame
 
 # %% auto #0
-__all__ = ['logger', 'ABANDONED', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'Caller', 'TooManyThreads', 'check_threads',
-           'check_source', 'needs_thread', 'drop_source', 'failure', 'Driver']
+__all__ = ['logger', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'Caller', 'TooManyThreads', 'check_source', 'drop_source',
+           'failure', 'Driver']
 
 # %% ../../nbs/core/source.ipynb #50857b25
 logger = logging.getLogger('fasthtml_sse')
@@ -32,6 +32,7 @@ logger = logging.getLogger('fasthtml_sse')
 def _refuse(error: Exception, calls: list[Any]) -> None:
     for _, refuse in calls: refuse(error)
 
+# %% ../../nbs/core/source.ipynb #d714751a
 class Worker:
     "A daemon thread that makes calls, one after the other, until it is stopped. It starts with the first one."
     def __init__(self, name: str):
@@ -77,8 +78,10 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
     if not future.done(): future.set_result(result) if error is None else future.set_exception(error)
     elif error is not None: logger.error('a source failed after its stream had ended', exc_info=error)
 
-# %% ../../nbs/core/source.ipynb #fe62ac78
+# %% ../../nbs/core/source.ipynb #60131b6f
 ABANDONED = 200  # threads that block though nobody waits for them, beyond which no other is begun
+
+# %% ../../nbs/core/source.ipynb #fe62ac78
 _abandoned: set[Caller] = set()
 
 class Caller:
@@ -119,6 +122,7 @@ class Caller:
 class TooManyThreads(RuntimeError):
     "`ABANDONED` threads of sources block, though their clients have left."
 
+# %% ../../nbs/core/source.ipynb #668b77fc
 def check_threads() -> None:
     "Raise `TooManyThreads` where no other thread may be begun."
     if len(_abandoned) < ABANDONED: return
@@ -169,6 +173,7 @@ def check_source(source: Any) -> None:
         raise TypeError(f'a {type(source).__name__} is no source: {source!r:.80}. '
             'Pass an iterable, sync or async, or a function that gives one; for a single value, a list that holds it')
 
+# %% ../../nbs/core/source.ipynb #82216686
 def _takes_id(fn: Callable[..., Any]) -> bool:
     try: return 'last_event_id' in inspect.signature(fn).parameters
     except (TypeError, ValueError): return False
@@ -178,7 +183,8 @@ def _makes_without_blocking(fn: Callable[..., Any]) -> bool:
 
 def needs_thread(source: Any) -> bool:
     "Whether it takes a thread to drive a source, as far as that shows."
-    return not (_has(source, '__aiter__') or _has(source, '__await__') or inspect.iscoroutinefunction(source) or inspect.isasyncgenfunction(source))
+    is_async = inspect.iscoroutinefunction(source) or inspect.isasyncgenfunction(source)
+    return not (is_async or _has(source, '__aiter__') or _has(source, '__await__'))
 
 # %% ../../nbs/core/source.ipynb #1a564d8e
 def _new_caller() -> Caller:
@@ -271,9 +277,7 @@ class Mailbox:
             self._vacant = asyncio.get_running_loop().create_future()
             await self._vacant
 
-    def heartbeat(self) -> bytes:
-        "What to send while nothing waits."
-        return HEARTBEAT
+    def heartbeat(self) -> bytes: return HEARTBEAT
 
 # %% ../../nbs/core/source.ipynb #4d781443
 TURN = 0.005  # seconds for which a source may keep the loop to itself
@@ -330,13 +334,23 @@ def failure(task: asyncio.Task[Any]) -> BaseException | None:
     "What a finished `task` failed with; to be cancelled is to fail."
     return asyncio.CancelledError() if task.cancelled() else task.exception()
 
-# %% ../../nbs/core/source.ipynb #1c0f0bdc
-class _Ending(Mailbox):
-    "A mailbox whose source runs in a task, and how that ends: once, whoever wants it."
+# %% ../../nbs/core/source.ipynb #189cacc6
+class _Started(Mailbox):
+    "A mailbox whose source runs in a task."
     _task: asyncio.Task[None]
     _loop: asyncio.AbstractEventLoop
     _notify: Callable[[bool], None]
 
+    def last_words(self) -> bytes:
+        "What to say when the source is exhausted."
+        return b''
+
+    def on_end(self) -> None:
+        "Called once, when nothing will follow any more."
+
+# %% ../../nbs/core/source.ipynb #1c0f0bdc
+class _Ending(_Started):
+    "A mailbox whose source runs in a task, and how that ends: once, whoever wants it."
     def __init__(self) -> None:
         super().__init__()
         self._words, self._closing = b'', False
@@ -356,13 +370,6 @@ class _Ending(Mailbox):
         "End without words, and wait until the source is closed, or `LINGER` has passed."
         self.end()
         if not self.ended: await asyncio.wait({self._task}, timeout=LINGER)
-
-    def last_words(self) -> bytes:
-        "What to say when the source is exhausted."
-        return b''
-
-    def on_end(self) -> None:
-        "Called once, when nothing will follow any more."
 
     def _finish(self, task: asyncio.Task[Any] | None = None) -> None:
         "The end: of the task, or of our patience with it."
@@ -389,7 +396,7 @@ class Driver(_Ending):
         self._source, self._transform, self._last_event_id = source, transform, last_event_id
 
     def on_ready(self, callback: Callable[[bool], None]) -> None:
-        "Start. `callback(True)` is called, in a step of the source's task, when it suspends with something to take; `callback(False)` at the end."
+        "Start. `callback(True)` is called, in a step of the source's task, as it suspends and frames wait; `callback(False)` at the end."
         self._notify, self._loop = callback, asyncio.get_running_loop()
         self._task = self._loop.create_task(Stepped(self._drive(), self._offer))
         self._task.add_done_callback(self._finish)

@@ -34,7 +34,7 @@ class StreamConfig:
     timeout: float | None = None  # Seconds that the stream lives; `None` for no limit
     send_initial_message: bool = True  # Whether the stream opens with a comment
     initial_message: str = 'Connected'  # That comment
-    send_close_message: bool = True  # Whether the stream says that it ends; without, a browser that sees the end reconnects and starts a finite stream again
+    send_close_message: bool = True  # Whether the stream says that it ends; else a browser reconnects, and a finite stream starts again
     close_message: str = 'Connection closed'  # What it says: the data of the closing event, or the comment
     debug: bool = False  # Whether to log what the stream does, at level DEBUG of the logger `fasthtml_sse`
     _: KW_ONLY
@@ -48,7 +48,8 @@ class StreamConfig:
         check_seconds('send_timeout', self.send_timeout, optional=False)
         for name in ('initial_message', 'close_message'):
             if not isinstance(getattr(self, name), str): raise TypeError(f'{name} must be a str: {getattr(self, name)!r}')
-        if self.close_event == '': raise ValueError("close_event must be a name, or None for a comment: an event without a name is a message: ''")
+        if self.close_event == '':
+            raise ValueError("close_event must be a name, or None for a comment: an event without a name is a message: ''")
         self.opening(), self.closing(), self.comment()
 
     def opening(self) -> bytes:
@@ -82,8 +83,23 @@ class _Streams:
         self.open.discard(source)
         if not self.open: self.active = False
 
+# %% ../../nbs/core/streaming.ipynb #3402fae3
+class _Worded(Driver):
+    "A driven source that says at its end what the config of its stream wants."
+    config: StreamConfig
+    _streams: _Streams
+
+    def last_words(self) -> bytes: return self._if_wanted(self.config.closing())
+
+    def end(self, words: bytes = b'') -> None: super().end(self._if_wanted(words))
+
+    def _if_wanted(self, words: bytes) -> bytes: return words if self.config.send_close_message else b''
+
+    def _log(self, what: str, error: BaseException | None = None) -> None:
+        if self.config.debug: logger.debug('stream %#x %s, %d messages so far', id(self), what, self._streams.messages, exc_info=error)
+
 # %% ../../nbs/core/streaming.ipynb #b8a81e0b
-class StreamSource(Driver):
+class StreamSource(_Worded):
     "A driven source that opens and closes as the config of its stream says."
     def __init__(self, config: StreamConfig, streams: _Streams, source: Any, transform_fn: _Transform, last_event_id: str | None):
         super().__init__(source, transform_fn, last_event_id)
@@ -112,12 +128,6 @@ class StreamSource(Driver):
         self._streams.messages += frame.startswith(b'data') or b'\ndata' in frame  # comments do not count
         super().put(frame)
 
-    def last_words(self) -> bytes: return self._if_wanted(self.config.closing())
-
-    def end(self, words: bytes = b'') -> None: super().end(self._if_wanted(words))
-
-    def _if_wanted(self, words: bytes) -> bytes: return words if self.config.send_close_message else b''
-
     def stop(self) -> None:
         "End for good; from any thread."
         try:
@@ -130,14 +140,34 @@ class StreamSource(Driver):
         if self._timer: self._timer.cancel()
         self._log('ends' if self.error is None else 'fails', self.error)
 
-    def _log(self, what: str, error: BaseException | None = None) -> None:
-        if self.config.debug: logger.debug('stream %#x %s, %d messages so far', id(self), what, self._streams.messages, exc_info=error)
-
 # %% ../../nbs/core/streaming.ipynb #6d88ce2a
 def _check(source: Any, transform_fn: Any) -> None:
     check_source(source)
     if not (transform_fn is None or callable(transform_fn)): raise TypeError(f'transform_fn must be callable: {transform_fn!r}')
 
+class _Stoppable:
+    "An object whose streams can be counted and stopped."
+    def __init__(self, config: StreamConfig): self.config, self._streams = config, _Streams()
+
+    @property
+    def _message_count(self) -> int: return self._streams.messages
+
+    @property
+    def _active(self) -> bool: return self._streams.active
+
+    @_active.setter
+    def _active(self, value: bool) -> None: self._streams.active = value
+
+    def stop(self) -> None:
+        "End the streams of this object, those that are open and those that will be; from any thread, without waiting."
+        self._streams.stopped, self._streams.active = True, False
+        for source in self._streams.open.copy(): source.stop()
+
+    def _source(self, source: Any, transform_fn: _Transform, last_event_id: str | None = None) -> StreamSource:
+        _check(source, transform_fn)
+        return StreamSource(self.config, self._streams, source, transform_fn, last_event_id)
+
+# %% ../../nbs/core/streaming.ipynb #29e8d219
 async def _arrival(source: StreamSource, ready: asyncio.Event) -> bool:
     "Ask for a frame and wait for it; whether it came before a heartbeat was due."
     ready.clear()
@@ -150,22 +180,12 @@ async def _arrival(source: StreamSource, ready: asyncio.Event) -> bool:
     return source.ended or bool(source.pending)
 
 # %% ../../nbs/core/streaming.ipynb #706c12af
-class SSEStream:
+class SSEStream(_Stoppable):
     "A stream of events from a source, for one client."
     def __init__(self,
         config: StreamConfig | None = None,  # How it behaves; a fresh `StreamConfig()` if none is given
     ):
-        self.config = config if config is not None else StreamConfig()
-        self._streams = _Streams()
-
-    @property
-    def _message_count(self) -> int: return self._streams.messages
-
-    @property
-    def _active(self) -> bool: return self._streams.active
-
-    @_active.setter
-    def _active(self, value: bool) -> None: self._streams.active = value
+        super().__init__(config if config is not None else StreamConfig())
 
     async def stream(self,
         data_source: Any,  # An iterable, sync or async, or a callable that gives one
@@ -195,15 +215,6 @@ class SSEStream:
         _check(data_source, transform_fn)
         return StreamResponse(self.config, data_source, partial(self._source, data_source, transform_fn))
 
-    def stop(self) -> None:
-        "End the streams of this object, those that are open and those that will be; from any thread, without waiting."
-        self._streams.stopped, self._streams.active = True, False
-        for source in self._streams.open.copy(): source.stop()
-
-    def _source(self, source: Any, transform_fn: Callable[[Any], Any] | None, last_event_id: str | None = None) -> StreamSource:
-        _check(source, transform_fn)
-        return StreamSource(self.config, self._streams, source, transform_fn, last_event_id)
-
 # %% ../../nbs/core/streaming.ipynb #d6bb307d
 class StreamResponse(SSEResponse):
     "The response of an `SSEStream`."
@@ -221,7 +232,7 @@ def sse(handler: _Handler, /) -> _Handler: ...
 @overload
 def sse(**config: Any) -> Callable[[_Handler], _Handler]: ...
 def sse(
-    handler: Any = None,  # A generator function, sync or async, or a function that returns a source; `last_event_id` among its parameters is supplied
+    handler: Any = None,  # A function that yields, or returns a source, sync or async; a parameter `last_event_id` is supplied
     /,
     **config: Any,  # Fields of `StreamConfig`; a heartbeat every 15 seconds unless told otherwise
 ) -> Any:  # A handler for `@rt`, with the same parameters
@@ -238,7 +249,8 @@ def sse(
     return route
 
 # %% ../../nbs/core/streaming.ipynb #8cec5c2f
-_modes = ('innerHTML', 'outerHTML', 'true', 'beforebegin', 'afterbegin', 'beforeend', 'afterend', 'delete', 'none', 'innerMorph', 'outerMorph')
+_modes = ('innerHTML', 'outerHTML', 'true', 'beforebegin', 'afterbegin', 'beforeend', 'afterend', 'delete', 'none',
+    'innerMorph', 'outerMorph')
 
 def _oob(element: Any, target_id: str | None, swap_mode: str, wrap: bool) -> Any:
     "`element` with what htmx needs to put it where it belongs."
@@ -250,7 +262,8 @@ def _oob(element: Any, target_id: str | None, swap_mode: str, wrap: bool) -> Any
     if not id or any(c.isspace() for c in id): raise ValueError(f'target_id must be the id of an element, without spaces: {target_id!r}')
     if wrap and swap_mode not in ('outerHTML', 'outerMorph', 'true'): return swap.wrapped(element, {'id': id, 'hx-swap-oob': swap_mode})
     own = swap.sole_element(element, ('id', 'hx-swap-oob')).attrs.get('id', id)
-    if str(own) != id: raise ValueError(f'the element has the id {own!r} and would not replace {id!r}: drop its id, or use swap.replace(element, {id!r})')
+    if str(own) != id:
+        raise ValueError(f'the element has the id {own!r} and would not replace {id!r}: drop its id, or use swap.replace(element, {id!r})')
     return swap.marked(element, {'id': id, 'hx-swap-oob': 'true' if swap_mode == 'innerHTML' else swap_mode})
 
 # %% ../../nbs/core/streaming.ipynb #29b97dd5
@@ -269,7 +282,10 @@ class _SwapActions:
     def update(self, content: Any, target: str) -> Self: "As `swap.update`."; return self._add(swap.update(content, target))
     def replace(self, element: Any, target: str) -> Self: "As `swap.replace`."; return self._add(swap.replace(element, target))
     def remove(self, target: str) -> Self: "As `swap.remove`."; return self._add(swap.remove(target))
-    def morph(self, content: Any, target: str, children: bool = False) -> Self: "As `swap.morph`."; return self._add(swap.morph(content, target, children))
+
+    def morph(self, content: Any, target: str, children: bool = False) -> Self:
+        "As `swap.morph`."
+        return self._add(swap.morph(content, target, children))
 
 # %% ../../nbs/core/streaming.ipynb #e8f71984
 class OOBStreamBuilder(_SwapActions):
@@ -290,7 +306,8 @@ class OOBStreamBuilder(_SwapActions):
         if isinstance(elements, (str, FT)): raise TypeError(f'add_elements takes a list: add_element takes one {type(elements).__name__}')
         for item in elements:
             args = item if isinstance(item, tuple) else (item,)
-            if not 1 <= len(args) <= 4: raise ValueError(f'expected (element, target_id, swap_mode, wrap), the last three optional: {item!r:.80}')
+            if not 1 <= len(args) <= 4:
+                raise ValueError(f'expected (element, target_id, swap_mode, wrap), the last three optional: {item!r:.80}')
             self.add_element(*args)
         return self
 
