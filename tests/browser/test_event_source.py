@@ -93,6 +93,7 @@ def receive(show, request):
         def receive(chunks, names, url='/stream'):
             wire.chunks = chunks
             return page.evaluate(request.param, [url, names, [[*chunk] for chunk in chunks]])
+        receive.page = page
         yield receive
 
 
@@ -192,6 +193,21 @@ def streams(draw):
     assume(not re.match(b'\xef\xbb\xbf[\r\n]', raw))  # Chromium takes a line end right after the mark for a part of the next line
     cuts = draw(st.lists(st.integers(0, len(raw))).map(sorted))
     return [raw[a:b] for a, b in pairwise([0, *cuts, len(raw)])]
+
+
+# How many characters the script has looked at for line ends
+SCANNED = """() => {
+    const split = String.prototype.split
+    window.scanned = 0
+    String.prototype.split = function (...args) { window.scanned += this.length; return split.apply(this, args) }
+}"""
+
+def test_an_event_in_many_pieces_is_looked_at_once(receive):
+    raw = ServerSentEvent('x' * 200_000).encode() + OVER.encode()
+    chunks = [raw[at:at + 1000] for at in range(0, len(raw), 1000)]
+    receive.page.evaluate(SCANNED)
+    assert parsed(chunks) == receive(chunks, ['over'])
+    assert receive.page.evaluate('scanned') < 2 * len(raw)
 
 
 def possible_names(raw):
