@@ -12,13 +12,12 @@
   // A parser of event streams (WHATWG HTML §9.2.6). A message without `data` is no event, but moves the last id.
   function makeParser(lastId, setRetry) {
     const decoder = new TextDecoder()
-    let rest = [], afterCR = false, id = lastId, event = '', data = []  // `rest`: pieces of a line, each of which is looked at once
+    let rest = '', afterCR = false, id = lastId, event = '', data = []
     return function* (bytes) {
       const text = decoder.decode(bytes, {stream: true})
-      const [first, ...others] = (afterCR ? text.replace(/^\n/, '') : text).split(/\r\n?|\n/)
+      const lines = (afterCR ? text.replace(/^\n/, '') : text).split(/\r\n?|\n/)
       if (text) afterCR = text.endsWith('\r')
-      rest.push(first); if (!others.length) return
-      const lines = [rest.join(''), ...others]; rest = [lines.pop()]
+      lines[0] = rest + lines[0]; rest = lines.pop()
       for (const line of lines) {
         const [, field, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(line)
         if (field == 'data') data.push(value)
