@@ -11,16 +11,11 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 # %% auto #0
-__all__ = ['LogError', 'Record', 'Refused', 'Change', 'Post', 'Row', 'Page', 'First', 'News', 'Store']
+__all__ = ['LogError', 'Refused', 'Record', 'Change', 'Post', 'Row', 'Page', 'First', 'News', 'Store']
 
-# %% ../../nbs/broadcast/store.ipynb #a24c3e15
+# %% ../../nbs/broadcast/store.ipynb #de656887
 class LogError(RuntimeError):
     "A log that cannot do what it is asked, and why."
-
-class Record(NamedTuple):
-    "A small value beside the events, and whose it is."
-    owner: str
-    value: str
 
 class Refused(LogError):
     "What a log does not take, while it takes others."
@@ -29,12 +24,19 @@ class Refused(LogError):
     @classmethod
     def changed(cls, key: str) -> Refused: return cls(f'the record {key!r} is not what it was expected to be')
 
+# %% ../../nbs/broadcast/store.ipynb #a99038b3
+class Record(NamedTuple):
+    "A small value beside the events, and whose it is."
+    owner: str
+    value: str
+
 class Change(NamedTuple):
     "What becomes of a record, on the condition that it is as expected; `None` stands for no record."
     key: str
     expected: Record | None
     becomes: Record | None
 
+# %% ../../nbs/broadcast/store.ipynb #0761e947
 class Post(NamedTuple):
     "What is appended in one step."
     topic: str
@@ -47,7 +49,7 @@ class Post(NamedTuple):
         event: list[tuple[bytes, str | None]] = [] if self.data is None else [(self.data, None)]
         return event if self.end is None else [*event, (b'', self.end)]
 
-# %% ../../nbs/broadcast/store.ipynb #e684858a
+# %% ../../nbs/broadcast/store.ipynb #dbb7c7c8
 class Row(NamedTuple):
     "An event in a store, or the end of a topic."
     position: int  # greater than those of all rows before it
@@ -60,6 +62,7 @@ class Page(NamedTuple):
     rows: list[Row]
     end: int  # up to where there are no others
 
+# %% ../../nbs/broadcast/store.ipynb #c8455a9d
 class First(NamedTuple):
     "Where what is kept of some topics begins."
     position: int  # before all of it
@@ -71,25 +74,40 @@ class News(NamedTuple):
     events: bool  # whether there is something to read
     words: Sequence[str] = ()  # what was said on the control line
 
-# %% ../../nbs/broadcast/store.ipynb #55fe754f
-class Store(Protocol):
-    "What lies under a log. What goes wrong is a `LogError` that says where."
-    patience: float  # seconds for which a first reader may be made to wait until the end is known
+# %% ../../nbs/broadcast/store.ipynb #97e8ceb0
+class Keeping(Protocol):
+    "What is kept: appended once, and read as often as somebody asks."
+    def append(self, posts: list[Post]) -> list[int | LogError]:
+        """Append the first of them, all or nothing, as many as a short transaction holds.
 
-    def append(self, posts: list[Post]) -> list[int | LogError]: "Append the first of them, all or nothing, as many as a short transaction holds: the position of each, or why it alone is refused."
-    def read(self, topics: frozenset[str] | None, after: int, limit: int, told: int = 0) -> Page | None: "At most `limit` of the rows that follow `after`; `None` if some of `topics` are gone that follow `told` too, or `after` lies beyond the end."
+        The position of each, or why it alone is refused."""
+    def read(self, topics: frozenset[str] | None, after: int, limit: int, told: int = 0) -> Page | None:
+        """At most `limit` of the rows that follow `after`.
+
+        `None` if some of `topics` are gone that follow `told` too, or `after` lies beyond the end."""
     def tail(self) -> int: "The last position; one that is lower than all others if there are no events."
     def first(self, topics: frozenset[str] | None) -> First: "Where what is kept of `topics` begins."
     def latest(self, topics: frozenset[str] | None) -> Page: "The last event of each topic."
     def ends(self, topics: frozenset[str]) -> dict[str, Row]: "Those of `topics` that have ended."
     def record(self, key: str) -> Record | None: "The record under `key`."
+
+# %% ../../nbs/broadcast/store.ipynb #19f7ad8f
+class Telling(Protocol):
+    "What is new: for those who wait."
     def say(self, word: str) -> None: "Say a word on the control line."
     def follow(self) -> int: "Begin to wait for news, words from now on; the last position."
     def news(self, after: int) -> News: "Wait until something follows `after`, a word is said, or for a moment."
     def wake(self) -> None: "Have `news` return now, if that can be done."
+
+# %% ../../nbs/broadcast/store.ipynb #d48c0993
+class Store(Keeping, Telling, Protocol):
+    "What lies under a log. What goes wrong is a `LogError` that says where."
+    patience: float  # seconds for which a first reader may be made to wait until the end is known
+
     def id(self, position: int) -> str: "The id of a position; called after any of the above has succeeded."
     def position(self, id: str) -> int | None: "The position of an id, or `None` for what cannot be one."
-    def rest(self) -> None: "Before a fork: wait for what is running, let go of what a child must not inherit, and let nobody in until `go_on`."
+    def rest(self) -> None:
+        "Before a fork: wait for what is running, let go of what a child must not inherit, and let nobody in until `go_on`."
     def go_on(self) -> None: "After a fork, in the parent."
     def renew(self) -> None: "Begin, in this process: what another one has opened is left to it."
     def close(self) -> None: "Let go of what is open; nothing else is running."
