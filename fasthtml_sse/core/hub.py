@@ -22,11 +22,9 @@ from .servers import Server, find_servers
 from .source import TURN
 
 # %% auto #0
-__all__ = ['SLOTS', 'NOTICE', 'POLL', 'Beating', 'Heartbeats', 'Signals', 'Hub', 'end_streams']
+__all__ = ['POLL', 'Beating', 'Hub', 'end_streams']
 
-# %% ../../nbs/core/hub.ipynb #20778eb0
-SLOTS = 4  # in an interval
-
+# %% ../../nbs/core/hub.ipynb #e1e6ab28
 class Beating(Protocol):
     "A connection with a heartbeat."
     interval: float | None  # seconds of silence before it beats
@@ -34,19 +32,21 @@ class Beating(Protocol):
     slot: set[Beating] | None  # where it waits
     def beat(self) -> None: "Show that the connection is alive."
 
+# %% ../../nbs/core/hub.ipynb #de41f58e
+SLOTS = 4  # in an interval
+
 def _due(connection: Beating) -> float:
     "The slot in which `connection` is to beat, `inf` for none; what a sum of floats lacks to a slot does not count."
     if connection.interval is None: return inf
     width = connection.interval / SLOTS
     return ((connection.quiet_since + connection.interval) / width + 1e-6) // 1 * width
 
-class Heartbeats:
-    "Beats for the connections of one loop that have been quiet for their interval."
-    def __init__(self, loop: asyncio.AbstractEventLoop):
-        self._loop, self._context = loop, Context()
+# %% ../../nbs/core/hub.ipynb #67797b9e
+class _Slots:
+    "The connections that wait for their next heartbeat, by the time at which it is due."
+    def __init__(self) -> None:
         self._slots: dict[float, set[Beating]] = {}
         self._times: list[float] = []
-        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: Beating) -> None:
         if (time := _due(connection)) == inf: return
@@ -59,6 +59,16 @@ class Heartbeats:
 
     def discard(self, connection: Beating) -> None:
         if connection.slot: connection.slot.discard(connection)
+
+    def _wait(self) -> None: "Another slot has become the first one."
+
+# %% ../../nbs/core/hub.ipynb #f4b30d92
+class Heartbeats(_Slots):
+    "Beats for the connections of one loop that have been quiet for their interval."
+    def __init__(self, loop: asyncio.AbstractEventLoop):
+        super().__init__()
+        self._loop, self._context = loop, Context()
+        self._timer: asyncio.TimerHandle | None = None
 
     def stop(self) -> None:
         if self._timer: self._timer.cancel()
@@ -78,50 +88,118 @@ class Heartbeats:
         if _due(connection) <= time: connection.beat()
         self.add(connection)
 
-# %% ../../nbs/core/hub.ipynb #3d40b597
-NOTICE = 2.0  # seconds for which a signal counts
+# %% ../../nbs/core/hub.ipynb #91f66260
+_Handler = Callable[[int, FrameType | None], Any]
 
+def _handlers() -> dict[int, _Handler]:
+    "Who handles the signals that stop a process, where this thread may put others in their place."
+    if threading.current_thread() is not threading.main_thread(): return {}
+    numbers = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGBREAK') if hasattr(signal, name)]
+    found = ((number, signal.getsignal(number)) for number in numbers)
+    return {number: handler for number, handler in found if callable(handler) and handler is not signal.default_int_handler}
+
+# %% ../../nbs/core/hub.ipynb #5570ed10
 class Signals:
     "Calls `on_signal`, from a signal handler, when a signal comes that stops a process; the handlers that are there still get it."
-    last = float('-inf')  # when one came, by `monotonic`
+    last = -inf  # when one came, by `monotonic`
 
     def __init__(self, on_signal: Callable[[], object]):
         self._on_signal = on_signal
-        self._chained: dict[int, tuple[Callable[[int, FrameType | None], None], Any]] = {}
-        if threading.current_thread() is not threading.main_thread(): return
-        for name in ('SIGINT', 'SIGTERM', 'SIGBREAK'):
-            if hasattr(signal, name): self._chain(getattr(signal, name))
+        self._chained = {number: (self._chain(number, before), before) for number, before in _handlers().items()}
 
-    def _chain(self, number: int) -> None:
-        before = signal.getsignal(number)
-        if not callable(before) or before is signal.default_int_handler: return  # the process ends there and then
+    def _chain(self, number: int, before: _Handler) -> _Handler:
         def handler(number: int, frame: FrameType | None) -> None:
             Signals.last = monotonic()
             self._on_signal()
             before(number, frame)
-        self._chained[number] = handler, before
         signal.signal(number, handler)
+        return handler
 
     def stop(self) -> None:
         "Take the handlers away, where nobody has put another above them."
         for number, (handler, before) in self._chained.items():
             if signal.getsignal(number) is handler: signal.signal(number, before)
 
-# %% ../../nbs/core/hub.ipynb #8d44cc9d
+# %% ../../nbs/core/hub.ipynb #f8135853
+def _end(streams: Iterable[Any]) -> None:
+    for stream in list(streams): stream.end(ServerSentEvent(retry=randint(500, 3000)).encode())
+
+# %% ../../nbs/core/hub.ipynb #3c142e8c
+def _listen(servers: Iterable[Server]) -> bool | None:
+    "Whether all `servers` listen; `None` where that does not show."
+    shown = [server.listens() for server in servers]
+    if False in shown: return False
+    return None if not shown or None in shown else True
+
+# %% ../../nbs/core/hub.ipynb #fc50f32e
+NOTICE = 2.0  # seconds for which a signal counts
+
+class _Servers:
+    "The servers of one loop, and whether one of them stops."
+    def __init__(self, loop: asyncio.AbstractEventLoop):
+        self._loop = loop
+        self.servers: list[Server] = []
+        self._addresses: list[Any] = []
+        self._signals: Signals | None = None
+
+    @property
+    def stopping(self) -> bool:
+        "Whether a server has stopped listening; where that does not show, whether the process was told to stop."
+        listening = _listen(self.servers)
+        return monotonic() < Signals.last + NOTICE if listening is None else not listening
+
+    def _find(self, address: Any) -> None:
+        self._addresses.append(address)
+        self.servers = find_servers(self._loop)
+        self._heed_signals()
+
+    def _heed_signals(self) -> None:
+        "Where servers do not show whether they listen, signals have to."
+        if self._signals or _listen(self.servers) is not None: return
+        self._signals = Signals(lambda: self._loop.is_closed() or self._loop.call_soon_threadsafe(self._look))
+
+    def _look(self) -> None: "A signal has come."
+
+# %% ../../nbs/core/hub.ipynb #e5b2faec
 POLL = 0.1  # seconds between two looks at the server
 
+# %% ../../nbs/core/hub.ipynb #1e8d4a22
+class Watch(_Servers):
+    "Ends the open `streams` of a loop when a server of it stops."
+    def __init__(self, loop: asyncio.AbstractEventLoop, streams: set[Any]):
+        super().__init__(loop)
+        self._streams, self._context, self._over = streams, Context(), False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, address: Any) -> None:
+        "A stream has come from a server with this `address`."
+        if address in self._addresses: return
+        self._find(address)
+        if (self.servers or self.stopping) and not self._timer: self._timer = self._look_again()
+
+    def stop(self) -> None:
+        self._over = True
+        if self._timer: self._timer.cancel()
+        if self._signals: self._signals.stop()
+
+    def _look(self) -> None:
+        if self._over: return
+        self._heed_signals()
+        if self.stopping: _end(self._streams)
+        if self._timer: self._timer.cancel()
+        self._timer = self._look_again()
+
+    def _look_again(self) -> asyncio.TimerHandle: return self._loop.call_later(POLL, self._look, context=self._context)
+
+# %% ../../nbs/core/hub.ipynb #9cbd9a4d
 class Hub:
     "The open streams of one event loop, and what they share."
     _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 
     def __init__(self, loop: asyncio.AbstractEventLoop):
-        self.loop, self._context = loop, Context()
+        self.loop = loop
         self.open: set[Any] = set()
-        self.heartbeats = Heartbeats(loop)
-        self.servers: list[Server] = []
-        self._addresses: list[Any] = []
-        self._signals: Signals | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        self.heartbeats, self.watch = Heartbeats(loop), Watch(loop, self.open)
 
     @classmethod
     def here(cls) -> Hub:
@@ -130,57 +208,23 @@ class Hub:
         if loop not in cls._hubs: cls._hubs[loop] = cls(loop)
         return cls._hubs[loop]
 
-    @property
-    def stopping(self) -> bool:
-        "Whether a server has stopped listening; where that does not show, whether the process was told to stop."
-        listening = self._listening()
-        return monotonic() < Signals.last + NOTICE if listening is None else not listening
-
-    def _listening(self) -> bool | None:
-        "Whether all servers listen; `None` where that does not show."
-        shown = [server.listens() for server in self.servers]
-        if False in shown: return False
-        return None if not shown or None in shown else True
-
-    def _heed_signals(self) -> None:
-        "Where servers do not show whether they listen, signals have to."
-        if self._signals or self._listening() is not None: return
-        self._signals = Signals(lambda: self.loop.is_closed() or self.loop.call_soon_threadsafe(self._look))
-
     def add(self, stream: Any, address: Any = None) -> None:
         "`stream` is open, from a server with this `address`: its `end` is called with the last words when a server of the loop stops."
         self.open.add(stream)
-        if address not in self._addresses: self._find_servers(address)
-
-    def _find_servers(self, address: Any) -> None:
-        self._addresses.append(address)
-        self.servers = find_servers(self.loop)
-        self._heed_signals()
-        if (self.servers or self.stopping) and not self._watch: self._watch = self._look_again()
+        self.watch.add(address)
 
     def discard(self, stream: Any) -> None:
         self.open.discard(stream)
         if self.open or self._hubs.get(self.loop) is not self: return
         del self._hubs[self.loop]
         self.heartbeats.stop()
-        if self._watch: self._watch.cancel()
-        if self._signals: self._signals.stop()
+        self.watch.stop()
 
-    def _look(self) -> None:
-        if self._hubs.get(self.loop) is not self: return
-        self._heed_signals()
-        if self.stopping: _end(self.open)
-        if self._watch: self._watch.cancel()
-        self._watch = self._look_again()
-
-    def _look_again(self) -> asyncio.TimerHandle: return self.loop.call_later(POLL, self._look, context=self._context)
-
-# %% ../../nbs/core/hub.ipynb #b486ad1f
-def _end(streams: Iterable[Any]) -> None:
-    for stream in list(streams): stream.end(ServerSentEvent(retry=randint(500, 3000)).encode())
-
+# %% ../../nbs/core/hub.ipynb #9931a37a
 def end_streams() -> None:
-    "End all streams that are open now, in all loops, as a shutdown does; from any thread, without waiting. None that opens later is touched."
+    """End all streams that are open now, in all loops, as a shutdown does; from any thread, without waiting.
+
+    None that opens later is touched."""
     for hub in list(Hub._hubs.values()):
         try: hub.loop.call_soon_threadsafe(_end, list(hub.open))
         except RuntimeError: pass  # the loop is closed, and its streams with it

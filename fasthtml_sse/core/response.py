@@ -23,21 +23,21 @@ from .servers import act_as, find_transport, innermost, is_uvicorns
 from .source import LINGER, Driver, TooManyThreads, check_source, drop_source, failure, logger
 
 # %% auto #0
-__all__ = ['SENT', 'DRAIN', 'TURNS', 'RETRY_AFTER', 'ReadySource', 'Writer', 'Sender', 'Connection', 'last_event_id',
-           'check_seconds', 'SSEResponse']
+__all__ = ['ReadySource', 'last_event_id', 'check_seconds', 'SSEResponse']
 
-# %% ../../nbs/core/response.ipynb #3c9a9c34
+# %% ../../nbs/core/response.ipynb #a5fc1873
 class ReadySource(Protocol):
     "What a response writes from."
     ended: bool  # nothing will follow what can be taken now
     error: BaseException | None  # why it failed, once it has ended
-    def on_ready(self, callback: Callable[[bool], None]) -> None: "Start; `callback(in_task)` is called when there is something to take, and at the end, and told whether a task runs that moment."
+    def on_ready(self, callback: Callable[[bool], None]) -> None:
+        "Start. `callback(in_task)` is called when there is something to take, and at the end; it is told whether a task runs."
     def take(self) -> bytes: "All that is pending, without waiting."
     def heartbeat(self) -> bytes: "What to send while nothing is pending."
     def end(self, words: bytes = b'') -> None: "Stop soon, with these last words."
     async def aclose(self) -> None: "Stop without words and clean up, in bounded time."
 
-# %% ../../nbs/core/response.ipynb #91da015f
+# %% ../../nbs/core/response.ipynb #5898a775
 @types.coroutine
 def _resume(sending: Generator[Any, Any, Any], waiting_for: Any) -> Generator[Any, Any, Any]:
     "Go on with a `send` that was stepped once and then waited for `waiting_for`."
@@ -48,59 +48,75 @@ def _resume(sending: Generator[Any, Any, Any], waiting_for: Any) -> Generator[An
         try: waiting_for = step(arg)
         except StopIteration as e: return e.value
 
-SENT = object()  # a `send` that did not have to wait
+async def _go_on(sending: Generator[Any, Any, Any], waiting_for: Any) -> Any: return await _resume(sending, waiting_for)
+async def _send_all(send: Send, message: Message) -> None: await send(message)
 
-class Writer:
-    "Writes for the current request without waiting, and gives its client up if it takes nothing for `timeout` seconds."
-    __slots__ = '_send', '_timeout', '_bare', '_loop', '_task', '_context', 'quiet_since', 'blocked', 'blocked_since', '_patience'
-    blocked: asyncio.Task[Any] | None
-    _patience: asyncio.TimerHandle
+# %% ../../nbs/core/response.ipynb #bfbb984d
+class Blocked:
+    "A chunk that the socket does not take yet, which `task` sends. After `timeout` seconds `give_up` is called with the reason."
+    __slots__ = 'task', 'since', '_patience'
+    def __init__(self, task: asyncio.Task[Any], timeout: float, give_up: Callable[[BaseException], None]):
+        loop = task.get_loop()
+        self.task, self.since = task, loop.time()
+        self._patience = loop.call_later(timeout, give_up, TimeoutError(f'it took nothing for {timeout} s'))
+        task.add_done_callback(lambda sent: self._patience.cancel())
 
-    def __init__(self, send: Send, timeout: float):
-        self._send, self._timeout = innermost(send), timeout
-        self._bare = is_uvicorns(self._send)
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait({self.task}, timeout=LINGER)
+
+# %% ../../nbs/core/response.ipynb #7bdf4855
+class Actor:
+    "The request that is current when this is made: callbacks can act in its name."
+    __slots__ = '_loop', '_task', '_context'
+    def __init__(self) -> None:
         self._loop, self._context = asyncio.get_running_loop(), copy_context()
         self._task = cast('asyncio.Task[Any]', asyncio.current_task())
-        self.quiet_since, self.blocked = self._loop.time(), None
-        self.blocked_since = self.quiet_since
-
-    def flush(self, in_task: bool) -> None: "The socket takes something again."
-
-    def fail(self, error: BaseException) -> None: "Nothing can be written any more."
 
     def act(self, fn: Callable[..., None], *args: Any) -> None:
         "Call `fn(*args)`, while no task runs, as the request's task would."
         act_as(self._task, self._loop, self._context, fn, *args)
 
+# %% ../../nbs/core/response.ipynb #9c3c98de
+SENT = object()  # a `send` that did not have to wait
+
+class Writer(Actor):
+    "Writes for the current request without waiting, and gives its client up if it takes nothing for `timeout` seconds."
+    __slots__ = '_send', '_timeout', '_bare', 'quiet_since', 'blocked'
+    blocked: Blocked | None
+
+    def __init__(self, send: Send, timeout: float):
+        super().__init__()
+        self._send, self._timeout = innermost(send), timeout
+        self._bare = is_uvicorns(self._send)
+        self.quiet_since, self.blocked = self._loop.time(), None
+
+    def flush(self, in_task: bool) -> None: "The socket takes something again."
+
+    def fail(self, error: BaseException) -> None: "Nothing can be written any more."
+
     def write(self, chunk: bytes, more: bool = True) -> None:
         "Write `chunk`, the last one unless there is `more`; in a task, or by `act`, and not while `blocked`."
         self.quiet_since = self._loop.time()
         message = {'type': 'http.response.body', 'body': chunk, 'more_body': more}
-        if not self._bare and asyncio.current_task() is None: return self._finish(self._send_all(message))
+        if not self._bare and asyncio.current_task() is None: return self._finish(_send_all(self._send, message))
         try:
             sending = self._send(message).__await__()  # granian's is no coroutine
             if (waiting_for := next(sending, SENT)) is SENT: return
         except (Exception, asyncio.CancelledError) as e: return self.fail(e)
-        self._finish(self._go_on(sending, waiting_for))
+        self._finish(_go_on(sending, waiting_for))
 
     def _finish(self, sending: Coroutine[Any, Any, Any]) -> None:
-        "Have a task finish `sending`, as far as the client's patience allows."
-        self.blocked = asyncio.Task(sending, loop=self._loop, context=self._context)  # never an eager one: `context` is entered
-        self.blocked_since = self._loop.time()
-        self.blocked.add_done_callback(self._free)
-        self._patience = self._loop.call_later(self._timeout, self.fail, TimeoutError(f'it took nothing for {self._timeout} s'))
-
-    async def _send_all(self, message: Message) -> None: await self._send(message)
-
-    async def _go_on(self, sending: Generator[Any, Any, Any], waiting_for: Any) -> None: await _resume(sending, waiting_for)
+        task = asyncio.Task(sending, loop=self._loop, context=self._context)  # never an eager one: `context` is entered
+        self.blocked = Blocked(task, self._timeout, self.fail)
+        task.add_done_callback(self._free)
 
     def _free(self, sent: asyncio.Task[Any]) -> None:
-        self._patience.cancel()
         self.blocked, self.quiet_since = None, self._loop.time()
         if (error := failure(sent)) is None: self.flush(in_task=False)
         else: self.fail(error)
 
-# %% ../../nbs/core/response.ipynb #3f312a3b
+# %% ../../nbs/core/response.ipynb #68d907f6
 class Sender(Writer):
     "The sending half of a connection: takes from its source and writes, when both are ready."
     __slots__ = 'source', 'over', '_said_all'
@@ -118,51 +134,37 @@ class Sender(Writer):
         if self.source.ended and not self.blocked: self._end_body() if in_task else self.act(self._end_body)
 
     def _end_body(self) -> None:
-        "Write the chunk that ends the body, unless the source has failed: then the client is to see that something is missing."
         self._said_all = True
         if self.source.error is None and not self.over: self.write(b'', more=False)
         if not self.blocked: self.settle()
 
+    def settle(self) -> None:
+        "All is said, or nobody listens."
+        self.over = True
+
+# %% ../../nbs/core/response.ipynb #52c6c9fb
+class Beater(Sender):
+    "A sender that shows in a long silence that its connection is alive."
+    __slots__ = 'interval', 'slot'
+    interval: float | None
+    slot: set[Beating] | None
+
     def beat(self) -> None:
-        "Show that the connection is alive."
         if self.blocked or self.over: self.quiet_since = self._loop.time()  # a chunk is on its way
         else:
             try: chunk = self.source.heartbeat()
             except Exception as e: return self.fail(e)
             self.write(chunk) if self._bare else self.act(self.write, chunk)
 
-    def settle(self) -> None:
-        "All is said, or nobody listens."
-        self.over = True
-
-# %% ../../nbs/core/response.ipynb #7ea3c0dd
-DRAIN = 5.0  # seconds that a stream may take to end when the server stops
-TURNS = 20  # turns of the loop in which a blocked chunk gets another chance: middleware passes it on in some of them
-
-class Connection(Sender):
-    "One open response, from its first chunk to the closing of its source."
-    __slots__ = 'interval', 'slot', '_scope', '_receive', 'hub', '_drain', '_error', '_waiting', '_called'
-    slot: set[Beating] | None
-    _drain: asyncio.Handle | None
-    _error: BaseException | None
-
-    def __init__(self, source: ReadySource, interval: float | None, timeout: float, scope: Scope, receive: Receive, send: Send):
+# %% ../../nbs/core/response.ipynb #dd337fea
+class Receiver(Beater):
+    "The receiving half: the request's task waits until the client has left or the stream is over."
+    __slots__ = '_receive', '_waiting', '_called'
+    def __init__(self, source: ReadySource, receive: Receive, send: Send, timeout: float):
         super().__init__(source, send, timeout)
-        self.interval, self.slot, self._scope, self._receive = interval, None, scope, receive
-        self.hub, self._drain, self._error, self._waiting, self._called = Hub.here(), None, None, False, False
+        self._receive, self._waiting, self._called = receive, False, False
 
-    async def run(self) -> None:
-        "Stream until the source ends or the client is gone. Raises what the source raised."
-        self.hub.add(self, self._scope.get('server')); self.hub.heartbeats.add(self)
-        try:
-            self.source.on_ready(self.flush)
-            await self._until_over()
-            if self._error is not None: raise self._error
-        finally:
-            await self._close()
-            if self.source.error is not None: raise self.source.error
-
-    async def _until_over(self) -> None:
+    async def until_over(self) -> None:
         before, self._waiting = self._task.cancelling(), True
         lost: OSError | None = None
         try:
@@ -175,35 +177,21 @@ class Connection(Sender):
             if self._called: self._task.uncancel()
         if lost: self.fail(lost)
 
-    async def _close(self) -> None:
-        self.hub.heartbeats.discard(self); self.hub.discard(self)
-        if self._drain: self._drain.cancel()
-        if self.hub.servers and self.hub.stopping: self._loop.call_later(LINGER, self._abort, True)
-        with anyio.CancelScope(shield=True):
-            await self.source.aclose()
-            if blocked := self.blocked:
-                blocked.cancel()
-                await asyncio.wait({blocked}, timeout=LINGER)
-
     def settle(self) -> None:
-        "All is said, or nobody listens."
+        "All is said, or nobody listens: the task is called out of `receive`."
         if self.over: return
         self.over, self._called = True, self._waiting
         if self._called: self._task.cancel()
 
-    def end(self, words: bytes) -> None:
-        "The server stops: end the source, and do not wait for a client that does not read."
-        self.source.end(words)
-        self._drain = self._drain or self._loop.call_later(LINGER + POLL, self._drop_if_stuck, self._loop.time() + DRAIN)
+# %% ../../nbs/core/response.ipynb #96818b95
+class Dropping(Receiver):
+    "Gives up a client that is gone, or drops it."
+    __slots__ = '_scope', 'hub', '_error'
+    _error: BaseException | None
 
-    def _drop_if_stuck(self, deadline: float, turns: int = TURNS) -> None:
-        "Drop a client that takes nothing while the server stops. Where many streams end at once it is the loop that takes its time: that is no client's fault."
-        now = self._loop.time()
-        stuck = self.blocked and now - self.blocked_since > LINGER
-        if self.over: return
-        if now > deadline or stuck and not turns: self.fail(TimeoutError('it took nothing while the server stopped'))
-        elif stuck: self._drain = self._loop.call_soon(self._drop_if_stuck, deadline, turns - 1)
-        else: self._drain = self._loop.call_later(LINGER, self._drop_if_stuck, deadline)
+    def __init__(self, source: ReadySource, scope: Scope, receive: Receive, send: Send, timeout: float):
+        super().__init__(source, receive, send, timeout)
+        self._scope, self.hub, self._error = scope, Hub.here(), None
 
     def fail(self, error: BaseException) -> None:
         "The client is gone, or takes nothing and is dropped, or `send` is broken."
@@ -215,8 +203,61 @@ class Connection(Sender):
 
     def _abort(self, unread: bool = False) -> None:
         "Drop the client, or only if there is something that it has not read."
-        transport = find_transport(self._scope, self._receive, self.hub.servers)
+        transport = find_transport(self._scope, self._receive, self.hub.watch.servers)
         if transport and (not unread or transport.get_write_buffer_size()): transport.abort()
+
+# %% ../../nbs/core/response.ipynb #3ef73990
+DRAIN = 5.0  # seconds that a stream may take to end when the server stops
+TURNS = 20  # turns of the loop in which a blocked chunk gets another chance: middleware passes it on in some of them
+
+class Draining(Dropping):
+    "Ends with the server, and does not wait for a client that does not read."
+    __slots__ = '_drain',
+    _drain: asyncio.Handle | None
+
+    def __init__(self, source: ReadySource, scope: Scope, receive: Receive, send: Send, timeout: float):
+        super().__init__(source, scope, receive, send, timeout)
+        self._drain = None
+
+    def end(self, words: bytes) -> None:
+        "The server stops: these are the last words."
+        self.source.end(words)
+        self._drain = self._drain or self._loop.call_later(LINGER + POLL, self._drop_if_stuck, self._loop.time() + DRAIN)
+
+    def _drop_if_stuck(self, deadline: float, turns: int = TURNS) -> None:
+        now = self._loop.time()
+        stuck = self.blocked and now - self.blocked.since > LINGER
+        if self.over: return
+        if now > deadline or stuck and not turns: self.fail(TimeoutError('it took nothing while the server stopped'))
+        elif stuck: self._drain = self._loop.call_soon(self._drop_if_stuck, deadline, turns - 1)
+        else: self._drain = self._loop.call_later(LINGER, self._drop_if_stuck, deadline)
+
+# %% ../../nbs/core/response.ipynb #3ada4471
+class Connection(Draining):
+    "One open response, from its first chunk to the closing of its source."
+    __slots__ = ()
+    def __init__(self, source: ReadySource, interval: float | None, timeout: float, scope: Scope, receive: Receive, send: Send):
+        super().__init__(source, scope, receive, send, timeout)
+        self.interval, self.slot = interval, None
+
+    async def run(self) -> None:
+        "Stream until the source ends or the client is gone. Raises what the source raised."
+        self.hub.add(self, self._scope.get('server')); self.hub.heartbeats.add(self)
+        try:
+            self.source.on_ready(self.flush)
+            await self.until_over()
+            if self._error is not None: raise self._error
+        finally:
+            await self._close()
+            if self.source.error is not None: raise self.source.error
+
+    async def _close(self) -> None:
+        self.hub.heartbeats.discard(self); self.hub.discard(self)
+        if self._drain: self._drain.cancel()
+        if self.hub.watch.servers and self.hub.watch.stopping: self._loop.call_later(LINGER, self._abort, True)
+        with anyio.CancelScope(shield=True):
+            await self.source.aclose()
+            if self.blocked: await self.blocked.stop()
 
 # %% ../../nbs/core/response.ipynb #1b041bc7
 def last_event_id(
@@ -233,17 +274,38 @@ def check_seconds(name: str, value: Any, optional: bool = True) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value <= 0:
         raise ValueError(f'{name} must be a positive number of seconds{", or None for none" if optional else ""}: {value!r}')
 
-# %% ../../nbs/core/response.ipynb #a2da1586
+# %% ../../nbs/core/response.ipynb #c8cab0c3
+def _headers(heartbeat_interval: float | None, more: Mapping[str, str] | None) -> dict[str, str]:
+    own = {'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no'}
+    if heartbeat_interval is not None: own['heartbeat-interval'] = f'{heartbeat_interval:g}'
+    return own | {name.lower(): value for name, value in (more or {}).items()}
+
+# %% ../../nbs/core/response.ipynb #85165760
+class Pageless(Response):
+    "A response that FastHTML sends as it is."
+    def __response__(self, request: Any) -> Pageless:
+        "What FastHTML asks of a handler's result."
+        for name in ('hdrs', 'ftrs', 'htmlkw', 'bodykw'): setattr(request, name, getattr(request.app, name, None))
+        return self
+
+# %% ../../nbs/core/response.ipynb #dcf088ea
 RETRY_AFTER = 10  # seconds after which a client that was refused may ask again
 
-class SSEResponse(Response):
+def refusal(source: Any, error: TooManyThreads) -> Response:
+    "An answer in place of a stream, which browsers and proxies know as temporary."
+    drop_source(source)
+    logger.error('refused a stream: %s', error)
+    return Response('This server is busy. Try again later.', 503, {'retry-after': str(RETRY_AFTER)}, 'text/plain')
+
+# %% ../../nbs/core/response.ipynb #a2da1586
+class SSEResponse(Pageless):
     "A response that streams events (`text/event-stream`) from `source`, until that ends or the client leaves."
     media_type = 'text/event-stream'
 
     def __init__(self,
-        source: Any,  # What yields values: an iterable, sync or async, or a callable that gives one; if that takes `last_event_id`, it gets it
+        source: Any,  # What yields values: an iterable, sync or async, or a callable that gives one; it may take `last_event_id`
         *,
-        heartbeat_interval: float | None = 15.0,  # Seconds of silence before a comment is sent, the first time up to a quarter sooner; `None` for never
+        heartbeat_interval: float | None = 15.0,  # Seconds of silence before a comment is sent, at first up to a quarter less; or `None`
         send_timeout: float = 30.0,  # Seconds for which a client may take nothing before it is dropped
         headers: Mapping[str, str] | None = None,  # More headers, or other values for those set here
         status_code: int = 200,  # HTTP status
@@ -253,34 +315,21 @@ class SSEResponse(Response):
         check_seconds('send_timeout', send_timeout, optional=False)
         self.source, self.heartbeat_interval, self.send_timeout = source, heartbeat_interval, send_timeout
         self.status_code, self.background = status_code, None
-        own = {'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no'}
-        if heartbeat_interval is not None: own['heartbeat-interval'] = f'{heartbeat_interval:g}'
-        self.init_headers(own | {k.lower(): v for k, v in (headers or {}).items()})
+        self.init_headers(_headers(heartbeat_interval, headers))
 
     def open(self, last_event_id: str | None) -> ReadySource:
         "The ready source of one request."
         return Driver(self.source, last_event_id=last_event_id)
-
-    def __response__(self, request: Any) -> SSEResponse:
-        "What FastHTML asks of a handler's result. A stream has no page around it, so the copies that FastHTML made for one need not live as long."
-        for name in ('hdrs', 'ftrs', 'htmlkw', 'bodykw'): setattr(request, name, getattr(request.app, name, None))
-        return self
 
     async def _send_head(self, send: Send) -> None:
         drop_source(self.source)
         await send({'type': 'http.response.start', 'status': self.status_code, 'headers': self.raw_headers})
         await send({'type': 'http.response.body', 'body': b'', 'more_body': False})
 
-    def _refuse(self, error: TooManyThreads) -> Response:
-        "An answer in place of the stream, which browsers and proxies know as temporary."
-        drop_source(self.source)
-        logger.error('refused a stream: %s', error)
-        return Response('This server is busy. Try again later.', 503, {'retry-after': str(RETRY_AFTER)}, 'text/plain')
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope['method'] == 'HEAD': return await self._send_head(send)
         try: source = self.open(last_event_id(HTTPConnection(scope)))
-        except TooManyThreads as e: return await self._refuse(e)(scope, receive, send)
+        except TooManyThreads as e: return await refusal(self.source, e)(scope, receive, send)
         await send({'type': 'http.response.start', 'status': self.status_code, 'headers': self.raw_headers})
         await Connection(source, self.heartbeat_interval, self.send_timeout, scope, receive, send).run()
         if self.background: await self.background()

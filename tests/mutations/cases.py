@@ -471,8 +471,8 @@ HUB = [
     Mutation('a handler that was put above ours is taken away', 'core/hub.py',
         'if signal.getsignal(number) is handler:', 'if True:', 'unit/test_hub.py'),
     Mutation('a signal that would kill at once is caught', 'core/hub.py',
-        'if not callable(before) or before', 'if before', 'unit/test_hub.py'),
-    Mutation('a signal after the loop has closed is an error', 'core/hub.py', 'self.loop.is_closed() or ', '', 'unit/test_hub.py'),
+        'if callable(handler) and handler', 'if handler', 'unit/test_hub.py'),
+    Mutation('a signal after the loop has closed is an error', 'core/hub.py', 'self._loop.is_closed() or ', '', 'unit/test_hub.py'),
     Mutation('a signal counts for ever', 'core/hub.py', 'monotonic() < Signals.last + NOTICE', 'Signals.last > 0', 'unit/test_hub.py'),
     Mutation('a stream that opens soon after the signal lives', 'core/hub.py',
         'if (self.servers or self.stopping) and', 'if self.servers and', 'unit/test_hub.py'),
@@ -482,7 +482,7 @@ HUB = [
     Mutation('all come back at once', 'core/hub.py',
         'randint(500, 3000)', '1000', 'process/test_server.py::test_fifty_streams_end_with_the_server'),
     Mutation('a server that starts when a stream is open is not seen', 'core/hub.py',
-        'if address not in self._addresses:', 'if not self._addresses:',
+        'if address in self._addresses: return', 'if self._addresses: return',
         'process/test_server.py::test_a_server_that_starts_when_a_stream_is_open_is_seen'),
 ]
 
@@ -497,7 +497,7 @@ RESPONSE = [
     Mutation('a cancellation that comes as the stream ends is lost', 'core/response.py',
         'if not self._called or self._task.cancelling() > before + 1: raise', 'if not self._called: raise', 'unit/test_response.py'),
     Mutation('the patience with a client outlives its chunk', 'core/response.py',
-        '        self._patience.cancel()\n', '', 'unit/test_response.py'),
+        '        task.add_done_callback(lambda sent: self._patience.cancel())\n', '', 'unit/test_response.py'),
     Mutation('a blocked socket gets a heartbeat', 'core/response.py',
         'if self.blocked or self.over: self.quiet_since', 'if self.over: self.quiet_since', 'unit/test_response.py'),
     Mutation('a heartbeat follows the end of the body', 'core/response.py',
