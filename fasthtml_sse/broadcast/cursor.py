@@ -16,7 +16,7 @@ from .log import UNTOLD, Batch, End, Entry, Gap, Log
 # %% auto #0
 __all__ = ['SINCE', 'Found', 'Latest', 'Cursor']
 
-# %% ../../nbs/broadcast/cursor.ipynb #0d7b26b2
+# %% ../../nbs/broadcast/cursor.ipynb #d706e4b0
 SINCE = 'now', 'start', 'latest'
 
 @dataclass(frozen=True, slots=True)
@@ -27,94 +27,37 @@ class Latest:
 
 Found = Batch | Gap | Latest
 
-class Cursor:
-    "Where a reader stands, and what comes next. Without an id and a `since` it has missed everything."
-    __slots__ = 'topics', 'position', 'ended', '_log', '_after', '_since', '_not_before', '_told', '_knows_ends', '_found'
+# %% ../../nbs/broadcast/cursor.ipynb #288fb2e4
+def _limit(log: Log, not_before: str | None) -> int:
+    "Up to where nothing is given."
+    if not_before is None: return 0
+    known = log.position(not_before)
+    return known if known is not None else log.end or 0
 
-    def __init__(self, log: Log, topics: frozenset[str] | None, after: str | None = None, since: str | None = 'now', not_before: str | None = None):
-        self.topics = topics
+# %% ../../nbs/broadcast/cursor.ipynb #2115adf9
+class _Place:
+    "A place in a log, and never one before a limit."
+    __slots__ = 'topics', 'position', '_log', '_not_before'
+
+    def __init__(self, log: Log, topics: frozenset[str] | None, not_before: str | None):
+        self.topics, self._log, self._not_before = topics, log, not_before
         self.position: int | None = None  # until it is known where to begin
-        self.ended: dict[str, End] = {}
-        self._log, self._since, self._not_before = log, since, not_before
-        self._after = None if since == 'latest' and (after or '').endswith(UNTOLD) else after  # it has not got them all
-        self._told = 0  # up to where events may be gone, and the reader knows
-        self._knows_ends = topics is None or '' in topics  # that topic has none
-        self._found: Found | None = None
 
-    def begin(self) -> bool:
-        "Find where to begin, if that takes no asking. Whether it is known."
-        if self.position is None and self._log.end is not None:
-            if self._after is not None: self._resume(self._after)
-            elif self._since is None: self.miss('')
-            elif self._since == 'now': self.position = max(self._log.end, self._least())
-        return self.position is not None
-
-    def _resume(self, after: str) -> None:
-        known = self._log.position(after)
-        if known is None: self.miss(after)
-        else: self.position = max(known, self._least())
-
-    def _least(self) -> int:
-        "Up to where nothing is given."
-        if self._not_before is None: return 0
-        known = self._log.position(self._not_before)
-        return known if known is not None else self._log.end or 0
-
-    def miss(self, after: str) -> None:
-        "Stand at the end, and tell that what follows `after` is gone."
-        self.position = max(self._log.end or 0, self._least())
-        self._found = Gap(after, self._log.id(self.position))
+    def _least(self) -> int: return _limit(self._log, self._not_before)
 
     def move(self, position: int) -> None:
         "Stand at an earlier place than `miss` has found: where a snapshot began that was made for others too."
         self.position = max(position, self._least())
 
-    @property
-    def pending(self) -> Found | None:
-        "What was found already."
-        return self._found
+# %% ../../nbs/broadcast/cursor.ipynb #054c1d0a
+class _Ending(_Place):
+    "A place among topics that may end."
+    __slots__ = 'ended', '_knows_ends'
 
-    async def _begin_with_kept(self) -> None:
-        least = self._least()
-        if self._since == 'start':
-            first = await self._log.first(self.topics)
-            self.position, self._told = max(first.position, least), max(first.floor, least)
-            if first.lost and first.floor > least: self._found = Gap(self._log.id(self.position), self._log.id(self.position))
-        else:
-            entries, end = await self._log.latest(self.topics)
-            self.position = max(end, least)
-            later = [entry for entry in entries if (self._log.position(entry.id) or 0) > least]
-            self._found = Latest(later, self._log.id(self.position))
-
-    def take(self) -> Found | None:
-        "What comes next, without waiting; `None` where `ask` has to be awaited first."
-        position = self.position
-        if position is None or self._found is not None or not self._knows_ends: return self._take_first()
-        batch = self._log.read(self.topics, position, self._told)
-        if batch is not None:
-            self.position = batch.end
-            if batch.ends: self._learn(batch.ends)
-        return batch
-
-    def _take_first(self) -> Found | None:
-        "What was found already; else what comes next, if it is known where to begin and what has ended."
-        if not self.begin(): return None
-        if (found := self._found) is not None: self._found = None
-        elif self._look_for_ends(): return self.take()
-        return found
-
-    async def ask(self) -> None:
-        "Ask the log for what `take` lacks. To cancel it changes nothing."
-        if self._log.end is None: await self._log.ready()
-        if not self.begin(): await self._begin_with_kept()
-        elif not self._knows_ends: self._know((await self._log.fetch_ends(self.topics or frozenset())).values())
-        elif self._found is None and self.position is not None:
-            batch = await self._log.fetch(self.topics, self.position, self._told)
-            if batch is None: return self.miss(self._log.id(self.position))
-            self.position = batch.end
-            self._learn(batch.ends)
-            batch.more = True  # the log may have gone on meanwhile
-            self._found = batch
+    def __init__(self, log: Log, topics: frozenset[str] | None, not_before: str | None):
+        super().__init__(log, topics, not_before)
+        self.ended: dict[str, End] = {}
+        self._knows_ends = topics is None or '' in topics  # that topic has none
 
     def _look_for_ends(self) -> bool:
         "Find out which topics have ended already, if that takes no asking."
@@ -135,6 +78,106 @@ class Cursor:
         if self.topics is None or len(self.ended) < len(self.topics) or self.position is None: return None
         last = max(self.ended.values(), key=lambda end: end.position)
         return last if last.position <= self.position else None
+
+# %% ../../nbs/broadcast/cursor.ipynb #048ec8d6
+def _resumed(after: str | None, since: str | None) -> str | None:
+    "The id to go on behind."
+    return None if since == 'latest' and (after or '').endswith(UNTOLD) else after
+
+# %% ../../nbs/broadcast/cursor.ipynb #b54789d4
+async def _start_of(log: Log, topics: frozenset[str] | None, least: int) -> tuple[int, int, Found | None]:
+    "Where what is kept begins, up to where events may be gone, and whether that has to be told."
+    first = await log.first(topics)
+    position, told = max(first.position, least), max(first.floor, least)
+    lost = first.lost and first.floor > least
+    return position, told, Gap(log.id(position), log.id(position)) if lost else None
+
+# %% ../../nbs/broadcast/cursor.ipynb #b0952e41
+async def _latest_of(log: Log, topics: frozenset[str] | None, least: int) -> tuple[int, int, Found | None]:
+    "Where the latest end, up to where events may be gone, and the latest."
+    entries, end = await log.latest(topics)
+    position = max(end, least)
+    later = [entry for entry in entries if (log.position(entry.id) or 0) > least]
+    return position, 0, Latest(later, log.id(position))
+
+# %% ../../nbs/broadcast/cursor.ipynb #9fa46e75
+class _Beginning(_Ending):
+    "How a reader finds its place, and what it is told first."
+    __slots__ = '_after', '_since', '_told', '_found'
+
+    def __init__(self, log: Log, topics: frozenset[str] | None,
+        after: str | None = None, since: str | None = 'now', not_before: str | None = None):
+        super().__init__(log, topics, not_before)
+        self._after, self._since = _resumed(after, since), since
+        self._told = 0  # up to where events may be gone, and the reader knows
+        self._found: Found | None = None
+
+    def begin(self) -> bool:
+        "Find where to begin, if that takes no asking. Whether it is known."
+        if self.position is None and self._log.end is not None:
+            if self._after is not None: self._resume(self._after)
+            elif self._since is None: self.miss('')
+            elif self._since == 'now': self.position = max(self._log.end, self._least())
+        return self.position is not None
+
+    def _resume(self, after: str) -> None:
+        known = self._log.position(after)
+        if known is None: self.miss(after)
+        else: self.position = max(known, self._least())
+
+    def miss(self, after: str) -> None:
+        "Stand at the end, and tell that what follows `after` is gone."
+        self.position = max(self._log.end or 0, self._least())
+        self._found = Gap(after, self._log.id(self.position))
+
+    @property
+    def pending(self) -> Found | None:
+        "What was found already."
+        return self._found
+
+    async def _begin_with_kept(self) -> None:
+        kept = _start_of if self._since == 'start' else _latest_of
+        self.position, self._told, self._found = await kept(self._log, self.topics, self._least())
+
+# %% ../../nbs/broadcast/cursor.ipynb #bac95a9e
+class _Taking(_Beginning):
+    "What a reader gets without waiting."
+    __slots__ = ()
+
+    def take(self) -> Found | None:
+        "What comes next, without waiting; `None` where `ask` has to be awaited first."
+        position = self.position
+        if position is None or self._found is not None or not self._knows_ends: return self._take_first()
+        batch = self._log.read(self.topics, position, self._told)
+        if batch is not None:
+            self.position = batch.end
+            if batch.ends: self._learn(batch.ends)
+        return batch
+
+    def _take_first(self) -> Found | None:
+        "What was found already; else what comes next, if it is known where to begin and what has ended."
+        if not self.begin(): return None
+        if (found := self._found) is not None: self._found = None
+        elif self._look_for_ends(): return self.take()
+        return found
+
+# %% ../../nbs/broadcast/cursor.ipynb #0d7b26b2
+class Cursor(_Taking):
+    "Where a reader stands, and what comes next. Without an id and a `since` it has missed everything."
+    __slots__ = ()
+
+    async def ask(self) -> None:
+        "Ask the log for what `take` lacks. To cancel it changes nothing."
+        if self._log.end is None: await self._log.ready()
+        if not self.begin(): await self._begin_with_kept()
+        elif not self._knows_ends: self._know((await self._log.fetch_ends(self.topics or frozenset())).values())
+        elif self._found is None and self.position is not None:
+            batch = await self._log.fetch(self.topics, self.position, self._told)
+            if batch is None: return self.miss(self._log.id(self.position))
+            self.position = batch.end
+            self._learn(batch.ends)
+            batch.more = True  # the log may have gone on meanwhile
+            self._found = batch
 
     def stand(self) -> str | None:
         "The id of where it stands, if there is nothing to take and nothing to ask."

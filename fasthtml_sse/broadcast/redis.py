@@ -17,13 +17,12 @@ from .store import First, LogError, News, Page, Post, Record, Refused, Row
 from .stored import StoredLog
 
 # %% auto #0
-__all__ = ['FORMAT', 'BEGIN', 'APPEND', 'TAIL', 'READ', 'FIRST', 'LATEST', 'ENDS', 'TIMEOUT', 'BLOCK', 'SHIFT', 'LAST', 'WORDS',
-           'position_of', 'id_of', 'make_client', 'rows_of', 'RedisStore', 'RedisLog']
+__all__ = ['RedisLog']
 
-# %% ../../nbs/broadcast/redis.ipynb #5cf6c2c0
+# %% ../../nbs/broadcast/redis.ipynb #4d7ae2c9
 FORMAT = '2'  # of what is kept in Redis
 
-BEGIN = f'''
+BORN = f'''
 local log, gone, topics, records = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 if redis.call('EXISTS', log, gone) < 2 then
     local born = redis.call('XADD', log, '*', 'born', '')
@@ -33,6 +32,10 @@ if redis.call('EXISTS', log, gone) < 2 then
 elseif redis.call('HGET', gone, 'format') ~= '{FORMAT}' then
     return redis.error_reply('the log under ' .. log .. ' is of another version of fasthtml-sse: choose another name')
 end
+'''
+
+# %% ../../nbs/broadcast/redis.ipynb #5cf6c2c0
+BEGIN = BORN + '''
 local function last_id()
     local info = redis.call('XINFO', 'STREAM', log)
     for i = 1, #info, 2 do
@@ -51,13 +54,16 @@ end
 local function at(id) return redis.call('XRANGE', log, id, id)[1] end
 '''
 
-# %% ../../nbs/broadcast/redis.ipynb #e7e292ea
-APPEND = BEGIN + '''
+# %% ../../nbs/broadcast/redis.ipynb #cde4c223
+ADVANCE = '''
 local function advance(field, id)
     local known = redis.call('HGET', gone, field) or redis.call('HGET', gone, 'forgotten')
     redis.call('HSET', gone, field, before(known, id) and id or known)
 end
+'''
 
+# %% ../../nbs/broadcast/redis.ipynb #28162dbc
+REMOVE = ADVANCE + '''
 local function remove(topic)
     local first = redis.call('XRANGE', topics .. topic, '-', '+', 'COUNT', 1)[1]
     if not first then return false end
@@ -74,7 +80,25 @@ local function remove(topic)
     end
     return true
 end
+'''
 
+# %% ../../nbs/broadcast/redis.ipynb #d85e6a19
+TRIM = REMOVE + '''
+local function trim(topic, maxlen, in_all)
+    while redis.call('XLEN', topics .. topic) > maxlen do remove(topic) end
+    while redis.call('XLEN', log) > in_all do
+        local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+        if not remove(first[2][2]) then
+            redis.call('XDEL', log, first[1])
+            advance('any', first[1])
+            advance('forgotten', first[1])
+        end
+    end
+end
+'''
+
+# %% ../../nbs/broadcast/redis.ipynb #1e77945b
+ADD = '''
 local function add(topic, ...)
     if redis.call('HEXISTS', gone, 'of ' .. topic) == 0 then
         redis.call('DEL', topics .. topic)  -- of a log that was here before
@@ -84,7 +108,10 @@ local function add(topic, ...)
     redis.call('XADD', topics .. topic, id, '', '')
     return id
 end
+'''
 
+# %% ../../nbs/broadcast/redis.ipynb #e7e292ea
+APPEND = BEGIN + TRIM + ADD + '''
 local maxlen, in_all, results = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
 for i = 3, #ARGV, 8 do
     local topic, has_data, data, has_end, state, key, expected, becomes = unpack(ARGV, i, i + 7)
@@ -102,25 +129,17 @@ for i = 3, #ARGV, 8 do
             redis.call('HSET', gone, 'ended ' .. topic, ended)
             id = id or ended
         end
-        while redis.call('XLEN', topics .. topic) > maxlen do remove(topic) end
-        while redis.call('XLEN', log) > in_all do
-            local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-            if not remove(first[2][2]) then
-                redis.call('XDEL', log, first[1])
-                advance('any', first[1])
-                advance('forgotten', first[1])
-            end
-        end
+        trim(topic, maxlen, in_all)
     end
     results[#results + 1] = id or last_id()
 end
 return results
 '''
 
-# %% ../../nbs/broadcast/redis.ipynb #265393bf
+# %% ../../nbs/broadcast/redis.ipynb #2d164684
 TAIL = BEGIN + "return last_id()"
 
-# What the next ones give: the last id, up to where something of each topic is gone, and entries
+# %% ../../nbs/broadcast/redis.ipynb #7b723a1e
 READ = BEGIN + '''
 local start, limit, found, floors = ARGV[1], tonumber(ARGV[2]), {}, {}
 if #ARGV == 2 then
@@ -136,6 +155,7 @@ for i = 1, math.min(limit, #found) do entries[i] = at(found[i]) end
 return {last_id(), floors, entries}
 '''
 
+# %% ../../nbs/broadcast/redis.ipynb #e04b7b41
 FIRST = BEGIN + '''
 local first, floors, lost = false, {}, 0
 if #ARGV == 0 then
@@ -151,6 +171,7 @@ end
 return {last_id(), floors, first and {at(first)} or {}, lost}
 '''
 
+# %% ../../nbs/broadcast/redis.ipynb #377ee05a
 LATEST = BEGIN + '''
 local wanted, found, entries = ARGV, {}, {}
 if #ARGV == 0 then
@@ -172,6 +193,7 @@ for i, id in ipairs(found) do entries[i] = at(id) end
 return {last_id(), {}, entries}
 '''
 
+# %% ../../nbs/broadcast/redis.ipynb #265393bf
 ENDS = BEGIN + '''
 local entries = {}
 for _, topic in ipairs(ARGV) do
@@ -181,9 +203,7 @@ end
 return {last_id(), {}, entries}
 '''
 
-# %% ../../nbs/broadcast/redis.ipynb #06d4e1e0
-TIMEOUT = 5.0  # seconds that Redis may take to answer
-BLOCK = 250  # milliseconds for which a follower waits for something new
+# %% ../../nbs/broadcast/redis.ipynb #4d03c80a
 SHIFT = 64  # bits of an id's second number, and of its first
 LAST = (1 << 2 * SHIFT) - 1
 
@@ -196,6 +216,32 @@ def id_of(position: int) -> str:
     "The id of a position."
     return f'{position >> SHIFT}-{position & (1 << SHIFT) - 1}'
 
+# %% ../../nbs/broadcast/redis.ipynb #630fde57
+def _text(value: bytes | None) -> Any: return value if value is None else value.decode(errors='replace')
+
+def rows_of(entries: Iterable[tuple[bytes, list[bytes]]]) -> list[Row]:
+    "The rows that entries of the stream are; those of somebody else's are no events."
+    found = ((position_of(id), dict(zip(fields[::2], fields[1::2]))) for id, fields in entries)
+    return [Row(position, _text(f.get(b'topic')), f.get(b'data') or b'', _text(f.get(b'state'))) for position, f in found]
+
+# %% ../../nbs/broadcast/redis.ipynb #3bc45fc4
+def _kept(record: Record | None) -> str: return json.dumps(record) if record else ''
+
+def _args(post: Post) -> list[Any]:
+    event = ['', ''] if post.data is None else [1, post.data]
+    end = ['', ''] if post.end is None else [1, post.end]
+    change = [post.change.key, _kept(post.change.expected), _kept(post.change.becomes)] if post.change else ['', '', '']
+    return [post.topic, *event, *end, *change]
+
+# %% ../../nbs/broadcast/redis.ipynb #a6f50409
+def _result(post: Post, result: bytes) -> int | LogError:
+    if result == b'ended': return Refused.ended(post.topic)
+    if result == b'changed' and post.change: return Refused.changed(post.change.key)
+    return position_of(result)
+
+# %% ../../nbs/broadcast/redis.ipynb #db71294e
+TIMEOUT = 5.0  # seconds that Redis may take to answer
+
 def make_client(url: str) -> Any:
     "A client that tries nothing twice: an append whose answer was lost may have succeeded."
     try:
@@ -205,41 +251,26 @@ def make_client(url: str) -> Any:
     except ImportError: raise ImportError("RedisLog needs redis-py: pip install 'fasthtml-sse[redis]'") from None
     return redis.Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0))
 
-WORDS = 1000  # words of the control line that are kept, about
+# %% ../../nbs/broadcast/redis.ipynb #2e9e67ab
+def _place_of(client: Any) -> str:
+    "Where its Redis is: no more of the URL, which may hold a password."
+    parts = client.connection_pool.connection_kwargs
+    return parts.get('path') or f"{parts.get('host', 'localhost')}:{parts.get('port', 6379)}"
 
-def rows_of(entries: Iterable[tuple[bytes, list[bytes]]]) -> list[Row]:
-    "The rows that entries of the stream are; those of somebody else's are no events."
-    found = ((position_of(id), dict(zip(fields[::2], fields[1::2]))) for id, fields in entries)
-    return [Row(position, _text(f.get(b'topic')), f.get(b'data') or b'', _text(f.get(b'state'))) for position, f in found]
-
-def _text(value: bytes | None) -> Any: return value if value is None else value.decode(errors='replace')
-
-def _kept(record: Record | None) -> str: return json.dumps(record) if record else ''
-
-class RedisStore:
-    "A `Store` in streams."
-    patience = 0.0
-
-    def __init__(self, url: str, maxlen: int, name: str):
-        self.url, self.maxlen, self._log, self._words = url, maxlen, f'{{{name}}}:log', f'{{{name}}}:words'
+# %% ../../nbs/broadcast/redis.ipynb #7dbf8516
+class _Connection:
+    "Scripts that run in Redis; what goes wrong is a `LogError` that says where."
+    def __init__(self, url: str, name: str):
+        self.url, self._log, self._words = url, f'{{{name}}}:log', f'{{{name}}}:words'
         self._keys = [self._log, *(f'{{{name}}}:{part}' for part in ('gone', 'topic:', 'records'))]
         self.renew()
 
     def renew(self) -> None:
         self._client = make_client(self.url)
-        self._heard: bytes | None = None  # the last word
-        parts = self._client.connection_pool.connection_kwargs
-        self._place = parts.get('path') or f"{parts.get('host', 'localhost')}:{parts.get('port', 6379)}"  # the URL may hold a password
+        self._place = _place_of(self._client)
         self._scripts = {script: self._client.register_script(script) for script in (APPEND, TAIL, READ, FIRST, LATEST, ENDS)}
 
     def close(self) -> None: self._client.close()
-
-    def id(self, position: int) -> str: return id_of(position)
-
-    def position(self, id: str) -> int | None:
-        if not re.fullmatch('[0-9]{1,20}-[0-9]{1,20}', id): return None
-        position = position_of(id.encode())
-        return position if id_of(position) == id and position < LAST else None
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
@@ -251,21 +282,20 @@ class RedisStore:
     def _run(self, script: str, *args: Any) -> Any:
         with self._naming(): return self._scripts[script](self._keys, args)
 
+# %% ../../nbs/broadcast/redis.ipynb #5283e955
+class _Appending(_Connection):
+    "A store that takes events."
+    def __init__(self, url: str, maxlen: int, name: str):
+        self.maxlen = maxlen
+        super().__init__(url, name)
+
     def append(self, posts: list[Post]) -> list[int | LogError]:
-        results = self._run(APPEND, self.maxlen, IN_ALL * self.maxlen, *(arg for post in posts for arg in self._args(post)))
-        return [self._result(*pair) for pair in zip(posts, results)]
+        results = self._run(APPEND, self.maxlen, IN_ALL * self.maxlen, *(arg for post in posts for arg in _args(post)))
+        return [_result(*pair) for pair in zip(posts, results)]
 
-    def _args(self, post: Post) -> list[Any]:
-        event = ['', ''] if post.data is None else [1, post.data]
-        end = ['', ''] if post.end is None else [1, post.end]
-        change = [post.change.key, _kept(post.change.expected), _kept(post.change.becomes)] if post.change else ['', '', '']
-        return [post.topic, *event, *end, *change]
-
-    def _result(self, post: Post, result: bytes) -> int | LogError:
-        if result == b'ended': return Refused.ended(post.topic)
-        if result == b'changed' and post.change: return Refused.changed(post.change.key)
-        return position_of(result)
-
+# %% ../../nbs/broadcast/redis.ipynb #4cf0f323
+class _Reading(_Connection):
+    "A store that gives what is kept."
     def tail(self) -> int: return position_of(self._run(TAIL))
 
     def read(self, topics: frozenset[str] | None, after: int, limit: int, told: int = 0) -> Page | None:
@@ -288,6 +318,16 @@ class RedisStore:
         with self._naming(): found = self._client.hget(self._keys[3], key)
         return Record(*json.loads(found)) if found else None
 
+# %% ../../nbs/broadcast/redis.ipynb #a44e076a
+BLOCK = 250  # milliseconds for which a follower waits for something new
+WORDS = 1000  # words of the control line that are kept, about
+
+class _Listening(_Reading):
+    "A store that tells what is new."
+    def renew(self) -> None:
+        super().renew()
+        self._heard: bytes | None = None  # the last word
+
     def say(self, word: str) -> None:
         with self._naming(): self._client.xadd(self._words, {'word': word}, maxlen=WORDS)
 
@@ -302,8 +342,21 @@ class RedisStore:
             found = dict(self._client.xread({self._log: id_of(after), self._words: self._heard or '$'}, count=1, block=BLOCK))
             words = self._client.xrange(self._words, b'(' + (self._heard or b'0-0')) if self._words.encode() in found else []
         if words: self._heard = words[-1][0]
-        events = self._log.encode() in found or not words and self.tail() != after  # lower, where a log began anew under a clock that is behind
+        # the tail is lower, where a log began anew under a clock that is behind
+        events = self._log.encode() in found or not words and self.tail() != after
         return News(events, [fields[b'word'].decode() for _, fields in words])
+
+# %% ../../nbs/broadcast/redis.ipynb #06d4e1e0
+class RedisStore(_Appending, _Listening):
+    "A `Store` in streams."
+    patience = 0.0
+
+    def id(self, position: int) -> str: return id_of(position)
+
+    def position(self, id: str) -> int | None:
+        if not re.fullmatch('[0-9]{1,20}-[0-9]{1,20}', id): return None
+        position = position_of(id.encode())
+        return position if id_of(position) == id and position < LAST else None
 
     def rest(self) -> None: "A child has a client of its own, by `renew`."
     def go_on(self) -> None: "Nothing rests."

@@ -8,7 +8,7 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/broadcast/snapshot.html.md"""
 from __future__ import annotations
 
 import asyncio, inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextvars import Context, copy_context
 from functools import partial
 from time import monotonic
@@ -19,38 +19,35 @@ from weakref import WeakKeyDictionary
 from ..core.source import Caller
 
 # %% auto #0
-__all__ = ['THREADS', 'DEADLINE', 'KEPT', 'same', 'call', 'Shot', 'Snapshots']
+__all__ = ['Snapshots']
 
-# %% ../../nbs/broadcast/snapshot.ipynb #2b7902fc
+# %% ../../nbs/broadcast/snapshot.ipynb #bd2331fc
 _VALUES = str, bytes, int, float, bool, complex, type(None)
 
 def _held(value: Any) -> Hashable:
+    "What stands for a value that a function holds."
     if type(value) is tuple: return 'tuple', *map(_held, value)
     return (type(value), value) if type(value) in _VALUES else id(value)
 
+def _named(values: Mapping[str, Any]) -> list[tuple[str, Hashable]]:
+    "The same for values with names, whatever their order."
+    return sorted((name, _held(value)) for name, value in values.items())
+
+# %% ../../nbs/broadcast/snapshot.ipynb #2b7902fc
 def same(fn: Callable[..., Any]) -> Hashable:
     "What two functions have in common that come to the same; it holds as long as the function lives."
-    if isinstance(fn, partial): return 'partial', same(fn.func), *map(_held, fn.args), *sorted((name, _held(value)) for name, value in fn.keywords.items())
+    if isinstance(fn, partial): return 'partial', same(fn.func), *map(_held, fn.args), *_named(fn.keywords)
     if inspect.ismethod(fn): return 'method', same(fn.__func__), id(fn.__self__)
     if not isinstance(fn, FunctionType): return id(fn)
     try: cells = [_held(cell.cell_contents) for cell in fn.__closure__ or ()]
     except ValueError: return id(fn)  # one of them is empty as yet
-    keywords = sorted((name, _held(value)) for name, value in (fn.__kwdefaults__ or {}).items())
-    return 'function', id(fn.__code__), id(fn.__globals__), *cells, *map(_held, fn.__defaults__ or ()), *keywords
+    defaults = *map(_held, fn.__defaults__ or ()), *_named(fn.__kwdefaults__ or {})
+    return 'function', id(fn.__code__), id(fn.__globals__), *cells, *defaults
 
-# %% ../../nbs/broadcast/snapshot.ipynb #3de64f35
+# %% ../../nbs/broadcast/snapshot.ipynb #fd1e87c9
 THREADS = 8  # calls in threads at a time in an event loop, those among them that nobody waits for any more
-DEADLINE = 10.0  # seconds that a call may take, with the waiting for a thread
 
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-
-async def call(fn: Callable[[], Any]) -> Any:
-    "What `fn()` gives; in a thread unless it is async. Raises `TimeoutError` if that takes too long."
-    try:
-        async with asyncio.timeout(DEADLINE):
-            made = fn() if inspect.iscoroutinefunction(fn) else await _call_in_thread(fn)
-            return await made if inspect.isawaitable(made) else made
-    except TimeoutError as e: raise TimeoutError(f'a snapshot took more than {DEADLINE:g} s: {fn!r:.80}') from e
 
 async def _call_in_thread(fn: Callable[[], Any]) -> Any:
     slots = _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(THREADS))
@@ -64,27 +61,26 @@ async def _call_in_thread(fn: Callable[[], Any]) -> Any:
     future.add_done_callback(returned)
     return await asyncio.shield(future)  # who gives up does not free the thread
 
-# %% ../../nbs/broadcast/snapshot.ipynb #dcd8b9ec
-class Shot:
-    "A call that several may wait for."
-    def __init__(self, fn: Callable[[], Any], position: int, context: Context):
-        self.position, self.context, self._fn = position, context, fn  # what it is known by must live as long
+# %% ../../nbs/broadcast/snapshot.ipynb #3de64f35
+DEADLINE = 10.0  # seconds that a call may take, with the waiting for a thread
+
+async def call(fn: Callable[[], Any]) -> Any:
+    "What `fn()` gives; in a thread unless it is async. Raises `TimeoutError` if that takes too long."
+    try:
+        async with asyncio.timeout(DEADLINE):
+            made = fn() if inspect.iscoroutinefunction(fn) else await _call_in_thread(fn)
+            return await made if inspect.isawaitable(made) else made
+    except TimeoutError as e: raise TimeoutError(f'a snapshot took more than {DEADLINE:g} s: {fn!r:.80}') from e
+
+# %% ../../nbs/broadcast/snapshot.ipynb #a43ce527
+class _Shared:
+    "A task that several may wait for."
+    def __init__(self, task: asyncio.Task[Any]):
+        self.task, self.given_up = task, False
         self.waiting = self.served = 0
-        self.given_up = False
-        self._began, self._ended = monotonic(), float('inf')
-        self.task = asyncio.get_running_loop().create_task(call(fn), context=context.copy())
-        self.task.add_done_callback(self._end)
-
-    def _end(self, task: asyncio.Task[Any]) -> None: self._ended = monotonic()
-
-    def serves(self, position: int) -> bool:
-        "Whether one may join who stands at `position`: while it runs; and where a crowd is, at the same place for as long again as it took."
-        if not self.task.done(): return not self.given_up
-        fresh = monotonic() - self._ended < min(1.0, self._ended - self._began)
-        return self.served > 1 and fresh and self.position == position and not self.task.cancelled() and not self.task.exception()
 
     async def wait(self) -> Any:
-        "What the call gives; when nobody waits any more, it is given up."
+        "What the task gives; when nobody waits any more, it is given up."
         self.waiting += 1
         self.served += 1
         try: return await asyncio.shield(self.task)
@@ -92,8 +88,30 @@ class Shot:
             self.waiting -= 1
             if not self.waiting and not self.task.done(): self.given_up = self.task.cancel()
 
+# %% ../../nbs/broadcast/snapshot.ipynb #dcd8b9ec
+class Shot(_Shared):
+    "A call that several may wait for."
+    def __init__(self, fn: Callable[[], Any], position: int, context: Context):
+        self.position, self.context, self._fn = position, context, fn  # what it is known by must live as long
+        self._began, self._ended = monotonic(), float('inf')
+        super().__init__(asyncio.get_running_loop().create_task(call(fn), context=context.copy()))
+        self.task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[Any]) -> None: self._ended = monotonic()
+
+    def serves(self, position: int) -> bool:
+        "Whether one may join who stands at `position`: while it runs, and then one of a crowd, for a moment."
+        if not self.task.done(): return not self.given_up
+        fresh = monotonic() - self._ended < min(1.0, self._ended - self._began)
+        return self.served > 1 and fresh and self.position == position and not self.task.cancelled() and not self.task.exception()
+
+# %% ../../nbs/broadcast/snapshot.ipynb #0b013b87
+def _key(fn: Callable[[], Any], context: Context) -> Hashable:
+    "What calls have in common that may stand for each other."
+    return id(asyncio.get_running_loop()), same(fn), frozenset((name, id(value)) for name, value in context.items())
+
 # %% ../../nbs/broadcast/snapshot.ipynb #32cda5da
-KEPT = 8  # calls that have ended and may serve others, at most
+_KEPT = 8  # calls that have ended and may serve others, at most
 
 class Snapshots:
     "The calls for the readers of one channel."
@@ -105,7 +123,7 @@ class Snapshots:
     ) -> tuple[Any, int]:  # What it gives, and where the log ended when it was called
         "Have a snapshot made, or wait for one that is."
         context = copy_context()
-        key = id(asyncio.get_running_loop()), same(fn), frozenset((name, id(value)) for name, value in context.items())
+        key = _key(fn, context)
         shot = self._shots.get(key)
         if shot is None or not shot.serves(position): shot = self._shots[key] = Shot(fn, position, context)
         try: return await shot.wait(), shot.position
@@ -114,4 +132,4 @@ class Snapshots:
     def _forget(self, key: Hashable, shot: Shot) -> None:
         if self._shots.get(key) is shot and not shot.waiting and not shot.serves(shot.position): del self._shots[key]
         over = [key for key, shot in self._shots.items() if shot.task.done()]
-        for key in over[:-KEPT]: del self._shots[key]
+        for key in over[:-_KEPT]: del self._shots[key]
