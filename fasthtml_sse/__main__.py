@@ -23,8 +23,7 @@ from .core.servers import MIDDLEWARE, PROBES, SIGNALS, HypercornServer, UvicornS
 from .core.servers import act_as, count_workers, find_servers, find_transport, innermost, is_uvicorns
 
 # %% auto #0
-__all__ = ['PACKAGES', 'find_versions', 'Asking', 'run_uvicorn', 'run_hypercorn', 'fetch', 'ask', 'Finding', 'check', 'report',
-           'main']
+__all__ = []
 
 # %% ../nbs/how-to/check.ipynb #687e0336
 PACKAGES = 'fasthtml-sse', 'python-fasthtml', 'starlette', 'uvicorn', 'hypercorn', 'redis'

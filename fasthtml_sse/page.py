@@ -22,10 +22,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 # %% auto #0
-__all__ = ['IDIOMORPH', 'sse_headers', 'sse_script', 'SSESource', 'ConnectionStatus']
+__all__ = ['sse_headers', 'sse_script', 'SSESource', 'ConnectionStatus']
 
 # %% ../nbs/page.ipynb #fad64da0
-IDIOMORPH = 'https://cdn.jsdelivr.net/npm/idiomorph@0.7.4/dist/idiomorph.min.js'
+_IDIOMORPH = 'https://cdn.jsdelivr.net/npm/idiomorph@0.7.4/dist/idiomorph.min.js'
 
 @cache
 def _script(morph: bool) -> str:
@@ -48,7 +48,7 @@ def sse_headers(
     morph: bool | str = False,  # Whether `swap.morph` is to work on htmx 2 too: with Idiomorph from its public address, or from this one
 ) -> tuple[FT, ...]:  # For `fast_app(hdrs=…)`, after the app's htmx
     "The tags that a page with an `SSESource` needs in its head."
-    merge = [Script(src=IDIOMORPH if morph is True else morph)] if morph else []
+    merge = [Script(src=_IDIOMORPH if morph is True else morph)] if morph else []
     ours = Script(src=f'{src}?v={_version(bool(morph))}{"&morph" if morph else ""}') if src else Script(_script(bool(morph)))
     return *merge, ours, Style(_look)
 
@@ -80,8 +80,8 @@ def _address(url: Any) -> str:
 
 def SSESource(
     url: str | URL | Callable[..., Any],  # What to listen to: an address, or a route function
-    after: str | None = None,  # The id of the stream at which this page is rendered: the stream goes on after it, and nothing is lost in between
-    shared: bool | str = False,  # Whether all tabs of the browser share one connection; a text keeps apart who must not share, such as users
+    after: str | None = None,  # The id at which this page is rendered: the stream goes on after it, and nothing is lost in between
+    shared: bool | str = False,  # Whether all tabs of the browser share one connection; a text keeps apart who must not, such as users
     **attrs: Any,  # Attributes of the element; `hx_swap` says what becomes of messages that name no place
 ) -> FT:
     "An element that keeps its page live: htmx swaps in what `url` streams. Raises `TypeError` or `ValueError` for what is no address."
@@ -96,6 +96,6 @@ def ConnectionStatus(
     cls: str = '',  # More classes
     **attrs: Any,  # Attributes of the element; `live`, `connecting`, `reconnecting` and `stopped` are other words for these states
 ) -> FT:
-    "An element that says whether the page is live. It has a class for the state: `sse-live`, `sse-connecting`, `sse-reconnecting` or `sse-stopped`."
+    "An element that says whether the page is live; its class is `sse-live`, `sse-connecting`, `sse-reconnecting` or `sse-stopped`."
     if not (of is None or isinstance(of, str) and of.removeprefix('#')): raise TypeError(f'of must be the id of an SSESource: {of!r}')
     return ft_hx('sse-status', of=of and of.removeprefix('#'), cls=f'sse-status {cls}'.strip(), role='status', **attrs)

@@ -27,39 +27,57 @@ from .core.event import EventParser, ServerSentEvent
 __all__ = ['Stream', 'open_stream', 'Published', 'capture']
 
 # %% ../nbs/testing.ipynb #2e4898a2
-class _Exchange:
-    "The server's side of one request: what the app receives and sends."
+class _Received:
+    "What a client has got: all bytes, and the events in them."
     def __init__(self) -> None:
-        self.status: int | None = None  # the HTTP status
-        self.headers = Headers()  # of the response
         self.raw = b''  # all bytes so far, with comments and `retry`
         self._parser = EventParser()
         self._events: asyncio.Queue[ServerSentEvent | None] = asyncio.Queue()  # `None` is the end
+        self._ids: deque[str | None] = deque()  # for each event that waits, the last id before it
+
+    @property
+    def last_event_id(self) -> str | None:
+        "The id that a browser would send if it had seen what `next` gave and reconnected now."
+        return self._ids[0] if self._ids else self._parser.last_event_id
+
+    @property
+    def retry(self) -> int | None:
+        "The reconnection time that was asked for last, in milliseconds."
+        return self._parser.retry
+
+    def _got(self, body: bytes) -> None:
+        self.raw += body
+        for line in body.splitlines(keepends=True):
+            last_id = self._parser.last_event_id
+            for event in self._parser.feed(line):
+                self._ids.append(last_id)
+                self._events.put_nowait(event)
+
+# %% ../nbs/testing.ipynb #02c4918c
+class _Exchange(_Received):
+    "The server's side of one request: what the app receives and sends."
+    def __init__(self) -> None:
+        super().__init__()
+        self.status: int | None = None  # the HTTP status
+        self.headers = Headers()  # of the response
         self._started, self._left, self._reading = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._reading.set()
         self._requested = self._over = False
         self._error: BaseException | None = None
-        self._ids: deque[str | None] = deque()  # for each event that waits, the last id before it
 
     async def _receive(self) -> Message:
-        if not self._requested:
-            self._requested = True
-            return {'type': 'http.request', 'body': b'', 'more_body': False}
-        await self._left.wait()
-        return {'type': 'http.disconnect'}
+        if self._requested:
+            await self._left.wait()
+            return {'type': 'http.disconnect'}
+        self._requested = True
+        return {'type': 'http.request', 'body': b'', 'more_body': False}
 
     async def _send(self, message: Message) -> None:
         if message['type'] == 'http.response.start':
             self.status, self.headers = message['status'], Headers(raw=message.get('headers', []))
             return self._started.set()
         await self._reading.wait()
-        if self._left.is_set(): return
-        self.raw += message.get('body', b'')
-        for line in message.get('body', b'').splitlines(keepends=True):
-            last_id = self._parser.last_event_id
-            for event in self._parser.feed(line):
-                self._ids.append(last_id)
-                self._events.put_nowait(event)
+        if not self._left.is_set(): self._got(message.get('body', b''))
 
     def _failure(self) -> BaseException | None:
         "What the app raised; it is told once."
@@ -77,16 +95,6 @@ class _Exchange:
 # %% ../nbs/testing.ipynb #71cfd710
 class Stream(_Exchange):
     "An open stream; `async for` gives its events."
-    @property
-    def last_event_id(self) -> str | None:
-        "The id that a browser would send if it had seen what `next` gave and reconnected now."
-        return self._ids[0] if self._ids else self._parser.last_event_id
-
-    @property
-    def retry(self) -> int | None:
-        "The reconnection time that was asked for last, in milliseconds."
-        return self._parser.retry
-
     def pause(self) -> None:
         "Take nothing, like a slow client: the app's next send waits."
         self._reading.clear()
@@ -117,9 +125,10 @@ class Stream(_Exchange):
 def _scope(app: ASGIApp, url: str, method: str, headers: Mapping[str, str]) -> dict[str, Any]:
     "What a server would pass to the app for this request."
     parts = urlsplit(url)
+    query = quote(parts.query, safe="%&=+/?:;,@!$'()*[]~")
     sent = {'host': 'testserver', 'accept': 'text/event-stream', **{k.lower(): v for k, v in headers.items()}}
     return dict(type='http', asgi={'version': '3.0', 'spec_version': '2.3'}, http_version='1.1', method=method, scheme='http',
-        path=unquote(parts.path), raw_path=parts.path.encode(), query_string=quote(parts.query, safe="%&=+/?:;,@!$'()*[]~").encode(), root_path='',
+        path=unquote(parts.path), raw_path=parts.path.encode(), query_string=query.encode(), root_path='',
         headers=[(k.encode(), v.encode()) for k, v in sent.items()], client=('127.0.0.1', 1), server=('testserver', 80), state={})
 
 # %% ../nbs/testing.ipynb #d39f3502
@@ -173,7 +182,8 @@ class _Recorder:
     def _note(self, post: Post, id: str) -> str:
         parser = EventParser()
         event, = parser.feed(post.data) if post.data is not None else [ServerSentEvent()]
-        self._events.append(Published(event.data, event=event.event, id=id, retry=parser.retry, topic=post.topic, ended=post.end is not None))
+        self._events.append(Published(
+            event.data, event=event.event, id=id, retry=parser.retry, topic=post.topic, ended=post.end is not None))
         return id
 
 @contextmanager

@@ -31,20 +31,10 @@ from ..core.servers import count_workers
 from ..core.source import HEARTBEAT, LINGER, failure, logger
 
 # %% auto #0
-__all__ = ['frame_of', 'BadTopic', 'check_topics', 'Subscription', 'position_frame', 'Feed', 'ChannelStats', 'open_log',
-           'Channel', 'check_since', 'check_id', 'ChannelResponse']
+__all__ = ['Subscription', 'ChannelStats', 'Channel']
 
-# %% ../../nbs/broadcast/channel.ipynb #bee63cb6
+# %% ../../nbs/broadcast/channel.ipynb #87236d18
 _before, _behind = b'id: a\n', b'data\n\n'
-
-def frame_of(value: Any, event: str | None = None) -> bytes:
-    "The one event that `value` is, written for the wire, without an id. Raises `ValueError` for none, several, or one that has an id; else as `to_event` does."
-    made = to_event(value, event=event)
-    if made is None: raise ValueError('None is no event: publish a value')
-    if isinstance(made, Frame): return _checked(made)
-    if made.id is not None: raise ValueError(f'the event has the id {made.id!r}, but the log gives the ids: publish it without one')
-    if made.data is None: raise ValueError(f"the event has no data, so a browser would not dispatch it: publish data, '' if need be: {made!r:.80}")
-    return made.encode()
 
 def _checked(frame: Frame) -> Frame:
     found = EventParser().feed(_before + frame + _behind)
@@ -52,45 +42,73 @@ def _checked(frame: Frame) -> Frame:
         raise ValueError(f'the frame must hold exactly one event, whole and without an id: {bytes(frame)!r:.80}')
     return frame
 
-# %% ../../nbs/broadcast/channel.ipynb #bed67bef
+# %% ../../nbs/broadcast/channel.ipynb #bee63cb6
+def frame_of(value: Any, event: str | None = None) -> bytes:
+    "The one event that `value` is, without an id. Raises `ValueError` for none, several, or one that has an id; else as `to_event` does."
+    made = to_event(value, event=event)
+    if made is None: raise ValueError('None is no event: publish a value')
+    if isinstance(made, Frame): return _checked(made)
+    if made.id is not None: raise ValueError(f'the event has the id {made.id!r}, but the log gives the ids: publish it without one')
+    if made.data is not None: return made.encode()
+    raise ValueError(f"the event has no data, so a browser would not dispatch it: publish data, '' if need be: {made!r:.80}")
+
+# %% ../../nbs/broadcast/channel.ipynb #0b7f997b
 class BadTopic(HTTPException, ValueError):
     "A topic that not every log could keep. Where a client has chosen it, the answer is 400."
 
 def check_topics(topics: tuple[Any, ...]) -> frozenset[str] | None:
-    "A reader's `topics`; `None` for all of them. Raises `TypeError` for what is no str, `BadTopic`, which is a `ValueError`, for one that not every log could keep."
+    "A reader's topics, `None` for all of them. Raises `TypeError` for what is no str, `BadTopic` for what a log could not keep."
     for topic in topics:
         if not isinstance(topic, str): raise TypeError(f'a topic must be a str: {topic!r}')
         if '\0' in topic or not topic.isascii() and topic.encode(errors='ignore').decode() != topic:
             raise BadTopic(400, f'a topic must not hold NUL or a lone surrogate: {topic!r}')
     return frozenset(topics) or None
 
-class Subscription:
-    "What is published on some topics, for `async for`: an `Entry` each, and a `Gap` where some are gone. It ends when all its topics have."
-    def __init__(self, log: Log, cursor: Cursor):
-        self.topics, self.ended = cursor.topics, False
-        self._log, self._cursor = log, cursor
-        self._found: deque[Entry | Gap] = deque()
+# %% ../../nbs/broadcast/channel.ipynb #58f57eae
+def check_since(since: Any) -> None:
+    "Raise `ValueError` for what is no place to begin."
+    if since not in SINCE: raise ValueError(f"since must be 'now', 'start' or 'latest': {since!r:.80}")
+
+def check_id(name: str, value: Any) -> None:
+    "Raise `TypeError` for what is no id."
+    if not isinstance(value, str | None): raise TypeError(f'{name} must be an id, which is a str, or None: {value!r:.80}')
+
+def check_snapshot(snapshot: Any) -> None:
+    "Raise `TypeError` for what cannot be called."
+    if snapshot is None or callable(snapshot): return
+    raise TypeError(f'snapshot must be a function without arguments: {snapshot!r:.80}')
+
+# %% ../../nbs/broadcast/channel.ipynb #08d5fd63
+class _Waiting:
+    "Somebody who waits until something may have come, or it is over."
+    def __init__(self) -> None:
+        self.ended = False
         self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-        log.start()
-        cursor.begin()
 
-    def __aiter__(self) -> Self: return self
+    @contextmanager
+    def _called(self) -> Iterator[asyncio.Event]:
+        "An event that `wake` sets."
+        self._waiting = asyncio.get_running_loop(), asyncio.Event()
+        try: yield self._waiting[1]
+        finally: self._waiting = None
 
-    async def __anext__(self) -> Entry | Gap:
-        if self._waiting: raise RuntimeError('somebody waits for this subscription already: subscribe once for each')
-        while not (self.ended or self._found): await self._look()
-        if self.ended: raise StopAsyncIteration
-        return self._found.popleft()
+    def wake(self, in_task: bool = False) -> None:
+        "Something may have come."
+        if self._waiting: self._waiting[1].set()
 
-    async def _look(self) -> None:
-        "Find what comes next, or wait for it."
-        found = self._cursor.take()
-        if found is None: await self._await(self._cursor.ask())
-        elif isinstance(found, Gap): self._found.append(found)
-        else: self._found.extend(found.entries)
-        if self._found or not isinstance(found, Batch): return
-        if self._cursor.over: self.ended = True
-        else: await self._wait()
+    def stop(self) -> None:
+        "End it; from any thread."
+        self.ended, waiting = True, self._waiting
+        try:
+            if waiting: waiting[0].call_soon_threadsafe(self.wake)
+        except RuntimeError: pass  # the loop is closed
+
+# %% ../../nbs/broadcast/channel.ipynb #fabefae7
+class _Seeking(_Waiting):
+    "Somebody who waits at a place in a log."
+    def __init__(self, log: Log, cursor: Cursor):
+        super().__init__()
+        self.topics, self._log, self._cursor = cursor.topics, log, cursor
 
     async def _wait(self) -> None:
         "Wait for more, unless it has come before the log knew of this reader."
@@ -112,27 +130,36 @@ class Subscription:
             finally:
                 with suppress(RuntimeError): task.cancel()  # the loop may be closed
 
-    @contextmanager
-    def _called(self) -> Iterator[asyncio.Event]:
-        "An event that `wake` sets."
-        self._waiting = asyncio.get_running_loop(), asyncio.Event()
-        try: yield self._waiting[1]
-        finally: self._waiting = None
+# %% ../../nbs/broadcast/channel.ipynb #bed67bef
+class Subscription(_Seeking):
+    "What is published on some topics, for `async for`: an `Entry` each, and a `Gap` where some are gone. It ends when all its topics have."
+    def __init__(self, log: Log, cursor: Cursor):
+        super().__init__(log, cursor)
+        self._found: deque[Entry | Gap] = deque()
+        log.start()
+        cursor.begin()
 
-    def wake(self, in_task: bool = False) -> None:
-        "Something may have come."
-        if self._waiting: self._waiting[1].set()
+    def __aiter__(self) -> Self: return self
+
+    async def __anext__(self) -> Entry | Gap:
+        if self._waiting: raise RuntimeError('somebody waits for this subscription already: subscribe once for each')
+        while not (self.ended or self._found): await self._look()
+        if self.ended: raise StopAsyncIteration
+        return self._found.popleft()
+
+    async def _look(self) -> None:
+        "Find what comes next, or wait for it."
+        found = self._cursor.take()
+        if found is None: await self._await(self._cursor.ask())
+        elif isinstance(found, Gap): self._found.append(found)
+        else: self._found.extend(found.entries)
+        if self._found or not isinstance(found, Batch): return
+        if self._cursor.over: self.ended = True
+        else: await self._wait()
 
     def lag(self, count: Callable[[frozenset[str] | None, int], int]) -> int:
         "How many events of those at hand have not been taken yet."
         return len(self._found) + self._cursor.lag(count)
-
-    def stop(self) -> None:
-        "End it; from any thread."
-        self.ended, waiting = True, self._waiting
-        try:
-            if waiting: waiting[0].call_soon_threadsafe(self.wake)
-        except RuntimeError: pass  # the loop is closed
 
     async def aclose(self) -> None:
         "End it: nothing more is given."
@@ -142,14 +169,23 @@ class Subscription:
 
     async def __aexit__(self, *error: object) -> None: self.stop()
 
-# %% ../../nbs/broadcast/channel.ipynb #16075bcf
+# %% ../../nbs/broadcast/channel.ipynb #20366afe
 def position_frame(id: str) -> bytes:
-    "No event, but browsers keep the id (WHATWG HTML §9.2.6)."
+    "No event, but browsers keep the id."
     return f'id: {id}\n\n'.encode()
 
-class Feed:
-    "The ready source of a channel's response: it drives a cursor by callbacks alone."
-    __slots__ = 'topics', 'ended', 'error', 'wake', '_log', '_cursor', '_snapshot', '_snapshots', '_head', '_task', '_loop', '_context', '__weakref__'
+# %% ../../nbs/broadcast/channel.ipynb #ce6605d0
+def latest_frame(latest: Latest) -> bytes:
+    "Without their ids: who is cut off before the last of them is to get them again."
+    if not latest.entries: return position_frame(latest.id)
+    frames = [entry.frame.removeprefix(with_id(entry.id, b'')) for entry in latest.entries]
+    return b''.join(frames[:-1]) + with_id(latest.id, frames[-1])
+
+# %% ../../nbs/broadcast/channel.ipynb #15114876
+class _Held:
+    "What an open response knows."
+    __slots__ = ('topics', 'ended', 'error', 'wake', '_log', '_cursor', '_snapshot', '_snapshots', '_head', '_task', '_loop', '_context',
+        '__weakref__')
     wake: Callable[[bool], None]
     _loop: asyncio.AbstractEventLoop | None
     _context: Context
@@ -161,17 +197,25 @@ class Feed:
         self._head, self._loop = b'', None
         self._task: asyncio.Task[None] | None = None
 
-    def on_ready(self, callback: Callable[[bool], None]) -> None:
-        "Start; `callback(in_task)` is called when there is something to take."
-        self.wake = callback
-        self._loop, self._context = asyncio.get_running_loop(), copy_context()
-        self._log.start()
-        self._log.add(self)
-        if not self.ended: self._open()
-        callback(True)
+# %% ../../nbs/broadcast/channel.ipynb #527c75e0
+class _Working(_Held):
+    "It may have a task at work."
+    __slots__ = ()
+    def _work(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._loop
+        self._task = self._loop.create_task(work, context=self._context)
+        self._task.add_done_callback(self._worked)
 
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        if self._task is task: self._task = None
+        if not self.ended and (error := failure(task)): self.error, self.ended = error, True
+        self.wake(False)
+
+# %% ../../nbs/broadcast/channel.ipynb #d9546ea6
+class _Opening(_Working):
+    "It says first where the client stands."
+    __slots__ = ()
     def _open(self) -> None:
-        "Say where the client stands; where it has to be told something first, an id that no log knows."
         if not self._cursor.begin(): return self._work(self._begin())
         found, position = self._cursor.pending, self._cursor.position
         untold = isinstance(found, Latest) or isinstance(found, Gap) and found.id != found.after
@@ -181,6 +225,27 @@ class Feed:
         while not self._cursor.begin(): await self._cursor.ask()
         self._open()
 
+# %% ../../nbs/broadcast/channel.ipynb #9d9e82c4
+class _Telling(_Opening):
+    "It tells what a client has missed, in a task."
+    __slots__ = ()
+    async def _tell(self, found: Found | None) -> None:
+        "Ask the log for more, or tell the client that something is gone, or what it all comes to."
+        if found is None: await self._cursor.ask()
+        elif isinstance(found, Latest): self._head += latest_frame(found)
+        elif self._snapshot: await self._show(self._snapshot)
+        elif isinstance(found, Gap): self._head += found.frame
+
+    async def _show(self, snapshot: Callable[[], Any]) -> None:
+        value, position = await self._snapshots.make(snapshot, self._cursor.position or 0)
+        self._cursor.move(position)
+        id = self._log.id(self._cursor.position or 0)
+        self._head += position_frame(id) if value is None else with_id(id, frame_of(value))
+
+# %% ../../nbs/broadcast/channel.ipynb #5217985a
+class _Taking(_Telling):
+    "It gives what follows."
+    __slots__ = ()
     def take(self) -> bytes:
         "All that is pending, and no more than fits into a batch."
         if self._head or self._task or self.ended: return self._take_head()
@@ -197,19 +262,14 @@ class Feed:
     def _last(self, batch: Batch) -> bytes:
         "A batch that something may follow at once: more of it, or the close."
         if batch.more and self._loop: self._loop.call_soon(self.wake, False)
-        end = self._cursor.over
-        return batch.joined + self._close(end.state, end.id) if end else batch.joined
-
-    def _close(self, state: str, id: str) -> bytes:
-        "The last words: all topics have ended."
+        if not (end := self._cursor.over): return batch.joined
         self.ended = True
-        return ServerSentEvent(state, event='close', id=id).encode()
+        return batch.joined + ServerSentEvent(end.state, event='close', id=end.id).encode()
 
-    def heartbeat(self) -> bytes:
-        "Where the client stands, once it has been told all there is."
-        id = None if self._task else self._cursor.stand()
-        return HEARTBEAT if id is None else position_frame(id)
-
+# %% ../../nbs/broadcast/channel.ipynb #725273e5
+class _Ending(_Taking):
+    "It can be ended."
+    __slots__ = ()
     def end(self, words: bytes = b'') -> None:
         "Stop, with what is pending and these last words; not in a task."
         if self.ended: return
@@ -224,10 +284,6 @@ class Feed:
             try: self._loop.call_soon_threadsafe(self.end)
             except RuntimeError: pass  # the loop is closed
 
-    def lag(self, count: Callable[[frozenset[str] | None, int], int]) -> int:
-        "How many events of those at hand have not been taken yet."
-        return self._cursor.lag(count)
-
     async def aclose(self) -> None:
         "Let go of the log and of a snapshot that is being made."
         self.ended = True
@@ -236,34 +292,41 @@ class Feed:
             task.cancel()
             await asyncio.wait({task}, timeout=LINGER)
 
-    async def _tell(self, found: Found | None) -> None:
-        "Ask the log for more, or tell the client that something is gone, or what it all comes to."
-        if found is None: await self._cursor.ask()
-        elif isinstance(found, Latest): self._head += self._shown_latest(found)
-        elif self._snapshot: await self._show(self._snapshot)
-        elif isinstance(found, Gap): self._head += found.frame
+# %% ../../nbs/broadcast/channel.ipynb #12d94b12
+class Feed(_Ending):
+    "The ready source of a channel's response: it drives a cursor by callbacks alone."
+    __slots__ = ()
+    def on_ready(self, callback: Callable[[bool], None]) -> None:
+        "Start; `callback(in_task)` is called when there is something to take."
+        self.wake = callback
+        self._loop, self._context = asyncio.get_running_loop(), copy_context()
+        self._log.start()
+        self._log.add(self)
+        if not self.ended: self._open()
+        callback(True)
 
-    async def _show(self, snapshot: Callable[[], Any]) -> None:
-        value, position = await self._snapshots.make(snapshot, self._cursor.position or 0)
-        self._cursor.move(position)
-        id = self._log.id(self._cursor.position or 0)
-        self._head += position_frame(id) if value is None else with_id(id, frame_of(value))
+    def heartbeat(self) -> bytes:
+        "Where the client stands, once it has been told all there is."
+        id = None if self._task else self._cursor.stand()
+        return HEARTBEAT if id is None else position_frame(id)
 
-    def _shown_latest(self, latest: Latest) -> bytes:
-        "Without their ids: who is cut off before the last of them is to get them again."
-        if not latest.entries: return position_frame(latest.id)
-        frames = [entry.frame.removeprefix(with_id(entry.id, b'')) for entry in latest.entries]
-        return b''.join(frames[:-1]) + with_id(latest.id, frames[-1])
+    def lag(self, count: Callable[[frozenset[str] | None, int], int]) -> int:
+        "How many events of those at hand have not been taken yet."
+        return self._cursor.lag(count)
 
-    def _work(self, work: Coroutine[Any, Any, None]) -> None:
-        assert self._loop
-        self._task = self._loop.create_task(work, context=self._context)
-        self._task.add_done_callback(self._worked)
+# %% ../../nbs/broadcast/channel.ipynb #1571e293
+class _Readers(WeakValueDictionary[int, Subscription | Feed]):
+    "The responses and subscriptions of a channel, in this process."
+    def open(self) -> list[Subscription | Feed]:
+        readers = (ref() for ref in self.valuerefs())
+        return [reader for reader in readers if reader and not reader.ended]
 
-    def _worked(self, task: asyncio.Task[None]) -> None:
-        if self._task is task: self._task = None
-        if not self.ended and (error := failure(task)): self.error, self.ended = error, True
-        self.wake(False)
+    def hear(self, word: str) -> None:
+        "Do what another process, or this one, asks for."
+        what, _, topic = word.partition(' ')
+        if what != 'disconnect': return
+        for reader in self.open():
+            if isinstance(reader, Feed) and topic in (reader.topics or ()): reader.stop()
 
 # %% ../../nbs/broadcast/channel.ipynb #76b5b2ee
 @dataclass(frozen=True)
@@ -280,31 +343,51 @@ def open_log(place: Log | str | os.PathLike[str] | None) -> Log:
     if place is None: return MemoryLog()
     if isinstance(place, Log): return place
     if isinstance(place, str) and place.startswith(('redis://', 'rediss://', 'unix://')): return RedisLog(place)
-    if isinstance(place, str) and '://' in place: raise ValueError(f"a channel knows redis://, rediss:// and unix://, and paths of files: not {place!r:.80}")
+    if isinstance(place, str) and '://' in place:
+        raise ValueError(f'a channel knows redis://, rediss:// and unix://, and paths of files: not {place!r:.80}')
     if isinstance(place, str | os.PathLike): return SQLiteLog(place)
-    raise TypeError(f"a channel needs a log, or the place of one: 'events.db', 'redis://localhost', MemoryLog(), SQLiteLog(…) or RedisLog(…), not {place!r:.80}")
+    raise TypeError("a channel needs a log, or the place of one: 'events.db', 'redis://localhost', "
+        f'MemoryLog(), SQLiteLog(…) or RedisLog(…), not {place!r:.80}')
 
-# %% ../../nbs/broadcast/channel.ipynb #605a8d4b
+# %% ../../nbs/broadcast/channel.ipynb #feeb714a
+def warn_of_workers(loop: asyncio.AbstractEventLoop) -> None:
+    "Log a warning if other processes serve this app too."
+    if (workers := count_workers(loop)) < 2: return
+    logger.warning('This app runs in %d processes (workers, or copies by procs=), and what one of them publishes to a channel in memory '
+        "does not reach the pages of the others. Use Channel('events.db') for processes of one machine, or Channel('redis://…').", workers)
+
+# %% ../../nbs/broadcast/channel.ipynb #3d3ff4b7
 _R = TypeVar('_R', Subscription, Feed)
 
-class Channel:
-    "Events for all who listen. Made once, at import; used from any event loop and thread."
+class _Shared:
+    "What both sides of a channel share: a log, and who reads it."
     def __init__(self,
         log: Log | str | os.PathLike[str] | None = None,  # Where events are kept: in memory, unless it is a path, `'redis://…'`, or a log
     ):
         self.log = open_log(log)
-        self._readers: WeakValueDictionary[int, Subscription | Feed] = WeakValueDictionary()
-        self._snapshots = Snapshots()
+        self._readers, self._snapshots = _Readers(), Snapshots()
         self._closed, self._checked = False, False
-        self.log.listen(self._hear)
+        self.log.listen(self._readers.hear)
 
+    def _reader(self, reader: _R) -> _R:
+        self._readers[id(reader)] = reader
+        if self._closed: reader.stop()
+        if not self._checked and (loop := asyncio._get_running_loop()):
+            self._checked = True
+            if not self.log.shared: warn_of_workers(loop)
+        return reader
+
+# %% ../../nbs/broadcast/channel.ipynb #e683f14b
+class _Publishing(_Shared):
+    "The side of a channel that publishes."
     async def publish(self,
         value: Any,  # One event: text, an FT, JSON-like data, a `ServerSentEvent` without an id; as for `to_event`
         topic: str = '',  # Who reads this topic, or all, gets it
         event: str | None = None,  # A name for the event
         end: bool = False,  # Whether the topic ends with it; `value` may be `None` then
     ) -> str:  # Its id; without a value, that of the end
-        "Publish `value`. Raises `ValueError` or `TypeError` for what is not exactly one event, `LogError` if the topic has ended or the log fails: then it may have been published, or not."
+        """Publish `value`. Raises `ValueError` or `TypeError` for what is not exactly one event, `LogError` if the topic has ended
+        or the log fails: then it may have been published, or not."""
         return await self.log.aappend(self._post(value, topic, event, end))
 
     def publish_sync(self,
@@ -313,9 +396,29 @@ class Channel:
         event: str | None = None,  # As for `publish`
         end: bool = False,  # As for `publish`
     ) -> str:  # Its id
-        "As `publish`, from plain `def` handlers, threads and scripts; also in an event loop, which waits meanwhile. Not from a signal handler: `loop.add_signal_handler` calls one where it may publish."
+        """As `publish`, from plain `def` handlers, threads and scripts; also in an event loop, which waits meanwhile.
+        Not from a signal handler: `loop.add_signal_handler` calls one where it may publish."""
         return self.log.append(self._post(value, topic, event, end))
 
+    def _post(self, value: Any, topic: Any, event: str | None, end: Any) -> Post:
+        if self._closed: raise LogError('the channel is closed')
+        check_topics((topic,))
+        if not isinstance(end, bool): raise TypeError(f'end must be True or False: {end!r:.80}')
+        if end and topic == '': raise ValueError("the topic '' cannot end: name a topic, as in publish(value, 'job 7', end=True)")
+        return Post(topic, None if end and value is None else frame_of(value, event), 'done' if end else None)
+
+# %% ../../nbs/broadcast/channel.ipynb #97c97549
+class ChannelResponse(SSEResponse):
+    "The response of a channel."
+    def __init__(self, channel: _Reading, feed: Callable[[str | None], Feed], heartbeat_interval: float | None, send_timeout: float):
+        super().__init__(channel.subscribe, heartbeat_interval=heartbeat_interval, send_timeout=send_timeout)
+        self._feed = feed
+
+    def open(self, last_event_id: str | None) -> ReadySource: return self._feed(last_event_id)
+
+# %% ../../nbs/broadcast/channel.ipynb #aa1bc94a
+class _Reading(_Shared):
+    "The side of a channel that is read."
     def subscribe(self,
         *topics: str,  # Of these topics; of all without
         after: str | None = None,  # The id after which to begin
@@ -329,9 +432,9 @@ class Channel:
 
     def response(self,
         *topics: str,  # Of these topics; of all without
-        since: str = 'now',  # Where a client without an id begins: `'now'`, at the `'start'` of what is kept, or with the `'latest'` of each topic
-        not_before: str | None = None,  # An id: what was published up to it is not given, whatever id the client has; where the log does not know it, its end
-        snapshot: Callable[[], Any] | None = None,  # Gives what it all comes to, for a client that is new or has missed something; async or, in a thread, sync
+        since: str = 'now',  # Where a new client begins: `'now'`, at the `'start'` of what is kept, or with the `'latest'` of each topic
+        not_before: str | None = None,  # An id: nothing up to it is given, whatever id the client has; if the log does not know it, its end
+        snapshot: Callable[[], Any] | None = None,  # Gives what it all comes to, for who is new or has missed something; async or sync
         heartbeat_interval: float | None = 15.0,  # Seconds of silence before a heartbeat, which carries the present id; `None` for never
         send_timeout: float = 30.0,  # Seconds for which a client may take nothing before it is dropped
     ) -> SSEResponse:
@@ -339,16 +442,19 @@ class Channel:
         names = check_topics(topics)
         check_since(since)
         check_id('not_before', not_before)
-        if not (snapshot is None or callable(snapshot)): raise TypeError(f'snapshot must be a function without arguments: {snapshot!r:.80}')
+        check_snapshot(snapshot)
         def feed(after: str | None) -> Feed:
             cursor = Cursor(self.log, names, after, None if snapshot else since, not_before)
             return self._reader(Feed(self.log, cursor, snapshot, self._snapshots))
         return ChannelResponse(self, feed, heartbeat_interval, send_timeout)
 
+# %% ../../nbs/broadcast/channel.ipynb #605a8d4b
+class Channel(_Publishing, _Reading):
+    "Events for all who listen. Made once, at import; used from any event loop and thread."
     async def disconnect(self,
         topic: str,  # What they name
     ) -> None:
-        "End, without words, the responses that name `topic` and are open now, in every process. They come back unless their handler refuses them."
+        "End, without words, all open responses that name `topic`, in every process. They come back unless their handler refuses them."
         check_topics((topic,))
         await self.log.say(f'disconnect {topic}')
 
@@ -358,7 +464,7 @@ class Channel:
 
     def stats(self) -> ChannelStats:
         "How the channel is doing, in this process."
-        end, readers = self.log.end, self._open_readers()
+        end, readers = self.log.end, self._readers.open()
         count = cache(self.log.count)  # many stand at the same place
         lag = max((reader.lag(count) for reader in readers), default=0)
         return ChannelStats(len(readers), lag, None if end is None else self.log.id(end), self.log.error)
@@ -366,51 +472,5 @@ class Channel:
     async def aclose(self) -> None:
         "End all that read, and close the log. Publishing raises `LogError` from now on."
         self._closed = True
-        for reader in self._open_readers(): reader.stop()
+        for reader in self._readers.open(): reader.stop()
         await self.log.aclose()
-
-    def _post(self, value: Any, topic: Any, event: str | None, end: Any) -> Post:
-        if self._closed: raise LogError('the channel is closed')
-        check_topics((topic,))
-        if not isinstance(end, bool): raise TypeError(f'end must be True or False: {end!r:.80}')
-        if end and topic == '': raise ValueError("the topic '' cannot end: name a topic, as in publish(value, 'job 7', end=True)")
-        return Post(topic, None if end and value is None else frame_of(value, event), 'done' if end else None)
-
-    def _reader(self, reader: _R) -> _R:
-        self._readers[id(reader)] = reader
-        if self._closed: reader.stop()
-        if not self._checked and (loop := asyncio._get_running_loop()): self._check_workers(loop)
-        return reader
-
-    def _open_readers(self) -> list[Subscription | Feed]:
-        readers = (ref() for ref in self._readers.valuerefs())
-        return [reader for reader in readers if reader and not reader.ended]
-
-    def _hear(self, word: str) -> None:
-        what, _, topic = word.partition(' ')
-        if what != 'disconnect': return
-        for reader in self._open_readers():
-            if isinstance(reader, Feed) and topic in (reader.topics or ()): reader.stop()
-
-    def _check_workers(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._checked = True
-        if not self.log.shared and (workers := count_workers(loop)) > 1:
-            logger.warning('This app runs in %d processes (workers, or copies by procs=), and what one of them publishes to a channel in memory does not '
-                "reach the pages of the others. Use Channel('events.db') for processes of one machine, or Channel('redis://…').", workers)
-
-# %% ../../nbs/broadcast/channel.ipynb #f10fd8cf
-def check_since(since: Any) -> None:
-    "Raise `ValueError` for what is no place to begin."
-    if since not in SINCE: raise ValueError(f"since must be 'now', 'start' or 'latest': {since!r:.80}")
-
-def check_id(name: str, value: Any) -> None:
-    "Raise `TypeError` for what is no id."
-    if not isinstance(value, str | None): raise TypeError(f'{name} must be an id, which is a str, or None: {value!r:.80}')
-
-class ChannelResponse(SSEResponse):
-    "The response of a channel."
-    def __init__(self, channel: Channel, feed: Callable[[str | None], Feed], heartbeat_interval: float | None, send_timeout: float):
-        super().__init__(channel.subscribe, heartbeat_interval=heartbeat_interval, send_timeout=send_timeout)
-        self._feed = feed
-
-    def open(self, last_event_id: str | None) -> ReadySource: return self._feed(last_event_id)

@@ -18,7 +18,7 @@ from fastcore.xtras import UNSET
 from fastcore.xml import FT, to_xml
 
 # %% auto #0
-__all__ = ['Frame', 'FrameStr', 'ServerSentEvent', 'to_html', 'written', 'to_event', 'to_frame', 'EventParser']
+__all__ = ['Frame', 'FrameStr', 'ServerSentEvent', 'to_html', 'to_event', 'to_frame', 'EventParser']
 
 # %% ../../nbs/core/event.ipynb #a1523bf1
 class Frame(bytes):
@@ -50,7 +50,7 @@ def _check(name: str, text: Any, banned: str = '') -> None:
 @dataclass(frozen=True)
 class ServerSentEvent:
     "One event of a stream (WHATWG HTML §9.2). Raises `ValueError` or `TypeError` for what a stream cannot carry."
-    data: str | None = None  # The message, of any number of lines; `None` writes no data line, `''` writes an empty one, which browsers dispatch
+    data: str | None = None  # The message, of any number of lines; without one (`None`) browsers dispatch nothing, with `''` they do
     _: KW_ONLY
     event: str | None = None  # Its name, without CR, LF or NUL; without one it is a `message`
     id: str | None = None  # Its id, without CR, LF or NUL; browsers send it back as `Last-Event-ID`; `''` makes them forget the last one
@@ -97,7 +97,8 @@ def to_html(
 # %% ../../nbs/core/event.ipynb #310f0858
 def _jsonable(value: Any) -> Any:
     "What `json` should write for a `value` that it does not know."
-    if isinstance(value, (ServerSentEvent, Frame)): raise TypeError(f'several events are not the data of one: send each by itself, not {value!r:.80} among others')
+    if isinstance(value, (ServerSentEvent, Frame)):
+        raise TypeError(f'several events are not the data of one: send each by itself, not {value!r:.80} among others')
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: v for f in fields(value) if (v := getattr(value, f.name)) is not UNSET}
     if isinstance(value, (date, time)): return value.isoformat()
@@ -120,10 +121,11 @@ def _to_data(value: Any) -> str:
     if isinstance(value, (list, tuple)) and any(isinstance(part, FrameStr) for part in value): _jsonable(Frame(b''))
     if isinstance(value, _plain) or (is_dataclass(value) and not isinstance(value, type)): return _to_json(value)
     hint = ': await it first' if hasattr(type(value), '__await__') else f': {value!r:.80}'
-    raise TypeError(f"a {type(value).__name__} is no data for an event{hint}. Send text, bytes, an FT, a dict, list, number, date, dataclass, ServerSentEvent or Frame")
+    raise TypeError(f'a {type(value).__name__} is no data for an event{hint}. '
+        'Send text, bytes, an FT, a dict, list, number, date, dataclass, ServerSentEvent or Frame')
 
 # %% ../../nbs/core/event.ipynb #30ef7440
-def written(value: Any) -> Frame | None:
+def _written(value: Any) -> Frame | None:
     "The `frame` of a value that has one, as the entries of a channel do."
     frame = getattr(value, 'frame', None) if hasattr(type(value), 'frame') else None
     return frame if isinstance(frame, Frame) else None
@@ -136,7 +138,7 @@ def to_event(
     "Turn `value` into an event. Raises `TypeError` for a type that cannot be told, `ValueError` for a value no stream can carry."
     if value is None: return None
     if isinstance(value, FrameStr): value = Frame(value.encode())
-    value = written(value) or value
+    value = _written(value) or value
     if isinstance(value, Frame):
         if event is not None: raise ValueError(f'a Frame is written already and cannot be named {event!r}: pass the value itself')
         return value
@@ -152,13 +154,32 @@ def to_frame(
     "Encode `value` for the wire: `to_event(value).encode()`. Raises as `to_event` does."
     if type(value) is str: data = value
     elif type(value) is FT: data = to_html(value)
-    elif value is None or isinstance(value, (ServerSentEvent, Frame, FrameStr)) or written(value):
+    elif value is None or isinstance(value, (ServerSentEvent, Frame, FrameStr)) or _written(value):
         event = to_event(value)
         return event.encode() if isinstance(event, ServerSentEvent) else event
     else: data = _to_data(value)
     text = _field('data', data) + '\n' if '\n' in data or '\r' in data else 'data: ' + data + '\n\n'
     try: return text.encode()
     except UnicodeEncodeError: return ServerSentEvent(data).encode()  # raises, and names the fault
+
+# %% ../../nbs/core/event.ipynb #83ed09b7
+class _Lines:
+    "The lines of a text that comes as bytes, in chunks."
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder('utf-8-sig')('replace').decode
+        self._rest, self._after_cr = [''], False  # the pieces of a line that has not ended
+
+    def _cut(self, chunk: bytes) -> list[str]:
+        "The lines that `chunk` ends."
+        text = self._decode(chunk)
+        if self._after_cr and text: text, self._after_cr = text.removeprefix('\n'), False
+        if not text: return []
+        self._after_cr = text.endswith('\r')
+        first, *others = _eol.split(text)
+        self._rest.append(first)
+        if not others: return []
+        lines, self._rest = [''.join(self._rest), *others[:-1]], others[-1:]
+        return lines
 
 # %% ../../nbs/core/event.ipynb #0576233d
 def _parsed(**parts: Any) -> ServerSentEvent:
@@ -168,13 +189,12 @@ def _parsed(**parts: Any) -> ServerSentEvent:
     return event
 
 # %% ../../nbs/core/event.ipynb #2b551b15
-class EventParser:
+class EventParser(_Lines):
     "Parse an event stream as browsers do (WHATWG HTML §9.2.6), from chunks of any size."
     def __init__(self) -> None:
+        super().__init__()
         self.last_event_id: str | None = None  # the id that a reconnect would send; `None` while none was set
         self.retry: int | None = None  # the reconnection time that was asked for last, in milliseconds
-        self._decode = codecs.getincrementaldecoder('utf-8-sig')('replace').decode
-        self._rest, self._after_cr = [''], False  # the pieces of a line that has not ended
         self._data: list[str] = []
         self._event = ''
         self._id: str | None = None
@@ -183,15 +203,7 @@ class EventParser:
         chunk: bytes,  # The next bytes of the stream, cut anywhere
     ) -> list[ServerSentEvent]:  # The events that `chunk` completes, each with the id in force: `None` where none was ever set
         "Take in `chunk`."
-        text = self._decode(chunk)
-        if self._after_cr and text: text, self._after_cr = text.removeprefix('\n'), False
-        if not text: return []
-        self._after_cr = text.endswith('\r')
-        first, *others = _eol.split(text)
-        self._rest.append(first)
-        if not others: return []
-        lines, self._rest = [''.join(self._rest), *others[:-1]], others[-1:]
-        return [event for line in lines if (event := self._line(line))]
+        return [event for line in self._cut(chunk) if (event := self._line(line))]
 
     def _line(self, line: str) -> ServerSentEvent | None:
         "Process one line; an empty one dispatches."

@@ -94,7 +94,8 @@ def wrapped(content: Any, attrs: dict[str, str]) -> FT:
 def sole_element(content: Any, attrs: Any) -> FT:
     "The one element that `content` is, to carry `attrs`. Raises `TypeError` for anything else."
     el = content
-    while hasattr(type(el), '__ft__') or (isinstance(el, (tuple, list)) and len(el) == 1): el = el[0] if isinstance(el, (tuple, list)) else el.__ft__()
+    while hasattr(type(el), '__ft__') or (isinstance(el, (tuple, list)) and len(el) == 1):
+        el = el[0] if isinstance(el, (tuple, list)) else el.__ft__()
     if isinstance(el, FT) and el.tag: return el
     raise TypeError(f'a {type(content).__name__} cannot carry {" and ".join(attrs)}: pass one element, such as Div({content!r:.60})')
 

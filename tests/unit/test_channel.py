@@ -713,6 +713,17 @@ async def test_readers_may_come_from_several_threads_while_they_are_counted(hast
         over.set()
         for thread in threads: thread.join()
 
+async def test_a_reader_may_come_at_the_moment_when_another_is_counted():
+    channel, late = Channel(), []
+    class Inviting(module.Subscription):
+        "Whoever looks at it meets one more."
+        @property
+        def ended(self): return late.append(channel.subscribe())
+        @ended.setter
+        def ended(self, value): pass
+    inviting = [channel._reader(Inviting(channel.log, Cursor(channel.log, None))) for _ in range(2)]
+    assert channel.stats().readers == len(inviting) == len(late)
+
 
 # What is asked of it
 
