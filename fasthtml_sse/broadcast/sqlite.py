@@ -8,50 +8,51 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/broadcast/sqlite.html.md"""
 from __future__ import annotations
 
 import json, os, sqlite3, sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from secrets import token_hex
 from threading import Condition, local
 from time import monotonic, sleep, time
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from .log import IN_ALL, check_count, numbered
-from .store import First, LogError, News, Page, Post, Record, Refused, Row
-from .stored import StoredLog
 from ..core.response import check_seconds
+from .log import IN_ALL, check_count, numbered
+from .store import Change, First, LogError, News, Page, Post, Record, Refused, Row
+from .stored import StoredLog
 
 # %% auto #0
-__all__ = ['VERSION', 'EVENTS', 'FROM_FIRST', 'BESIDE', 'COUNTING', 'WAIT', 'BUSY', 'POLL', 'SETTLED', 'AT_LEAST', 'SLACK',
-           'REMOVED', 'SHORT', 'JOURNAL', 'SPOKEN', 'transaction', 'use_journal', 'version_of', 'make_tables',
-           'others_tables', 'check_file', 'inode', 'Connections', 'Gate', 'SQLiteStore', 'SQLiteLog']
+__all__ = ['SQLiteLog']
 
 # %% ../../nbs/broadcast/sqlite.ipynb #32ca86f7
-VERSION = 2  # of the tables
-EVENTS = (
-    'create table sse_events (position integer primary key autoincrement, topic text not null, data blob not null, at real not null, state text)',
+_FIRST = (
+    'create table sse_events (position integer primary key autoincrement, topic text not null, data blob not null, at real not null)',
     'create index sse_events_of_topic on sse_events (topic, position)',
-    'create table sse_topics (topic text primary key, count integer not null, trimmed integer not null, lost integer not null default 0, ended integer) without rowid',
-    'create table sse_log (epoch text not null, count integer not null, trimmed integer not null, forgotten integer not null, version integer not null)',
+    'create table sse_topics (topic text primary key, count integer not null, trimmed integer not null) without rowid',
+    'create table sse_log (epoch text not null, count integer not null, trimmed integer not null, forgotten integer not null)',
+    'insert into sse_log (epoch, count, trimmed, forgotten) values (lower(hex(randomblob(6))), 0, 0, 0)',
 )
-FROM_FIRST = (
+
+# %% ../../nbs/broadcast/sqlite.ipynb #da76f8e2
+_SECOND = (
     'alter table sse_events add column state text',
     'alter table sse_topics add column lost integer not null default 0',
     'update sse_topics set lost = trimmed > 0',
     'alter table sse_topics add column ended integer',
-    f'alter table sse_log add column version integer not null default {VERSION}',
-)
-BESIDE = (
+    'alter table sse_log add column version integer not null default 2',
     'create table sse_records (key text primary key, owner text not null, value text not null) without rowid',
     'create table sse_words (number integer primary key autoincrement, word text not null, at real not null)',
 )
-COUNTING = (  # whoever writes to the events, what is kept of a topic is counted
+
+# %% ../../nbs/broadcast/sqlite.ipynb #4822c258
+_COUNTING = (
     '''create trigger sse_added after insert on sse_events begin
         insert into sse_topics (topic, count, trimmed)
             select new.topic, 0, forgotten from sse_log where not exists (select 1 from sse_topics where topic = new.topic);
-        update sse_topics set count = count + 1, ended = case when new.state is null then ended else new.position end where topic = new.topic;
+        update sse_topics set count = count + 1, ended = case when new.state is null then ended else new.position end
+            where topic = new.topic;
         update sse_log set count = count + 1;
     end''',
     '''create trigger sse_removed after delete on sse_events begin
@@ -61,11 +62,10 @@ COUNTING = (  # whoever writes to the events, what is kept of a topic is counted
         delete from sse_topics where topic = old.topic and count <= 0;
     end''',
 )
+_STEPS = _FIRST, (*_SECOND, *_COUNTING)  # each leads from one version of the tables to the next
+VERSION = len(_STEPS)
 
-# %% ../../nbs/broadcast/sqlite.ipynb #789fff7f
-WAIT = 5.0  # seconds that a writer waits for another one
-BUSY = 0.01  # seconds between two attempts, where SQLite makes only one
-
+# %% ../../nbs/broadcast/sqlite.ipynb #d94d52e7
 @contextmanager
 def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
     "All of it or nothing; `immediate` to write, `deferred` to read what belongs together."
@@ -76,6 +76,10 @@ def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
         raise
     db.execute('commit')
 
+# %% ../../nbs/broadcast/sqlite.ipynb #789fff7f
+WAIT = 5.0  # seconds that a writer waits for another one
+BUSY = 0.01  # seconds between two attempts, where SQLite makes only one
+
 def use_journal(db: sqlite3.Connection) -> None:
     "Have the file use a write-ahead log. SQLite does not wait here for one who writes to it, or does the same, so this does."
     ends = monotonic() + WAIT
@@ -85,32 +89,37 @@ def use_journal(db: sqlite3.Connection) -> None:
             if e.sqlite_errorcode & 255 != sqlite3.SQLITE_BUSY or monotonic() > ends: raise
         sleep(BUSY)
 
+# %% ../../nbs/broadcast/sqlite.ipynb #65e4a651
 def version_of(db: sqlite3.Connection) -> int:
     "Of which version the tables of a log are; 0 if there are none."
     columns = [row[1] for row in db.execute('pragma table_info(sse_log)')]
     if not columns: return 0
     return int(db.execute('select version from sse_log').fetchone()[0]) if 'version' in columns else 1
 
+# %% ../../nbs/broadcast/sqlite.ipynb #6b29a67d
 def make_tables(db: sqlite3.Connection, path: Path) -> None:
     "Make the tables of a log, or those of this version from older ones, unless they are there."
     if version_of(db) == VERSION: return
     with transaction(db, 'immediate'):
         version = version_of(db)  # another process may have made them meanwhile
-        if version > VERSION: raise LogError(f'{path} is of a newer fasthtml-sse: its tables have version {version}, and this one knows {VERSION}. Update, or take another file')
-        if version == VERSION: return
-        for statement in (*(FROM_FIRST if version else EVENTS), *BESIDE, *COUNTING): db.execute(statement)
-        if not version: db.execute('insert into sse_log (epoch, count, trimmed, forgotten, version) values (?, 0, 0, 0, ?)', [token_hex(6), VERSION])
+        if version > VERSION:
+            raise LogError(f'{path} is of a newer fasthtml-sse: its tables have version {version}, and this one knows {VERSION}. '
+                'Update, or take another file')
+        for step in _STEPS[version:]:
+            for statement in step: db.execute(statement)
 
 # %% ../../nbs/broadcast/sqlite.ipynb #9a9801dc
-_kept: list[sqlite3.Connection] = []  # to close one would drop the locks that another library has on the file
-
 def others_tables(db: sqlite3.Connection, path: Path) -> str | None:
     "Why the log may not use this file, if it may not."
     if 'apsw' not in sys.modules: return None
-    names = [name for name, in db.execute("select name from sqlite_master where type = 'table' order by name") if not name.startswith(('sse_', 'sqlite_'))]
+    tables = db.execute("select name from sqlite_master where type = 'table' order by name")
+    names = [name for name, in tables if not name.startswith(('sse_', 'sqlite_'))]
     if not names: return None
-    return (f"{path} holds tables that are not the log's ({', '.join(names[:3])}), and apsw is loaded, which fastlite uses: two SQLite libraries "
-        "in one process destroy a file. Give the log a file of its own, such as 'events.db'")
+    return (f"{path} holds tables that are not the log's ({', '.join(names[:3])}), and apsw is loaded, which fastlite uses: "
+        "two SQLite libraries in one process destroy a file. Give the log a file of its own, such as 'events.db'")
+
+# %% ../../nbs/broadcast/sqlite.ipynb #3c082060
+_kept: list[sqlite3.Connection] = []  # to close one would drop the locks that another library has on the file
 
 def check_file(path: Path) -> None:
     "Raise `ValueError` if the log may not use this file; what cannot be read shows when it is used."
@@ -128,19 +137,39 @@ def inode(path: Path) -> int | None:
     try: return os.stat(path).st_ino
     except OSError: return None
 
-class Connections:
-    "Connections to one file, one for each thread."
+# %% ../../nbs/broadcast/sqlite.ipynb #aa9fe74a
+class Files:
+    "A file and its journal, which is the write-ahead log: whether they are still those that were opened."
     def __init__(self, path: Path):
-        self.path, self.journal, self.epoch = path, Path(f'{path}-wal'), ''
-        self._here = local()
+        self.path, self.journal = path, Path(f'{path}-wal')
         self._inode: int | None = None
         self._journal_inode: int | None = None
+
+    def note(self) -> None:
+        "They were opened."
+        self._inode = self._inode or inode(self.path)
+        self._journal_inode = self._journal_inode or inode(self.journal)
+
+    def note_no_journal(self) -> None: self._journal_inode = None
+
+    def check(self) -> None:
+        "Raise `LogError` if another file is there by now, or none."
+        if self._inode not in (None, inode(self.path)):
+            raise LogError(f'{self.path} was removed or replaced while it was in use: restart the app')
+
+    def has_journal(self) -> bool: return inode(self.journal) == self._journal_inode
+
+# %% ../../nbs/broadcast/sqlite.ipynb #d130b4ad
+class _PerThread(ABC):
+    "Connections to one file, one for each thread."
+    def __init__(self, path: Path):
+        self.path, self.files = path, Files(path)
+        self._here = local()
         self._open: list[sqlite3.Connection] = []
-        self._schema: int | None = None  # changes with each table that somebody makes
 
     def get(self) -> sqlite3.Connection:
         "This thread's."
-        if self._inode not in (None, inode(self.path)): raise LogError(f'{self.path} was removed or replaced while it was in use: restart the app')
+        self.files.check()
         if not hasattr(self._here, 'db'): self._connect()
         db: sqlite3.Connection = self._here.db
         return db
@@ -148,27 +177,11 @@ class Connections:
     def _connect(self) -> None:
         self._here.db = db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
         self._open.append(db)
-        use_journal(db)
-        db.execute('pragma synchronous = normal')
-        make_tables(db, self.path)
-        self.check(db)
-        self.epoch, = db.execute('select epoch from sse_log').fetchone()
-        self._inode = self._inode or inode(self.path)
-        self._journal_inode = self._journal_inode or inode(self.journal)
+        self._prepare(db)
+        self.files.note()
 
-    def check_journal(self) -> None:
-        "Raise `LogError` if somebody has taken away what was just written to: it may be lost."
-        if inode(self.journal) == self._journal_inode: return
-        self._journal_inode = None
-        self.drop()
-        raise LogError(f'{self.journal} was removed while it was in use, and what was published may be lost with it: does another process copy, move or clean up these files?')
-
-    def check(self, db: sqlite3.Connection) -> None:
-        "Raise `LogError` if somebody else has made tables in the file."
-        schema = db.execute('pragma schema_version').fetchone()[0]
-        if schema == self._schema: return
-        if why := others_tables(db, self.path): raise LogError(why)
-        self._schema = schema
+    @abstractmethod
+    def _prepare(self, db: sqlite3.Connection) -> None: "Make a new connection ready for use."
 
     def drop(self) -> None:
         "Close this thread's, after an error; the next `get` opens another."
@@ -180,7 +193,39 @@ class Connections:
     def close(self) -> None:
         "Close all; no other thread is using one. The next `get` opens another."
         for db in self._open: db.close()
-        self._open, self._here, self._journal_inode = [], local(), None
+        self._open, self._here = [], local()
+        self.files.note_no_journal()
+
+# %% ../../nbs/broadcast/sqlite.ipynb #df3f348f
+class Connections(_PerThread):
+    "Connections to the file of a log."
+    epoch = ''
+    _schema: int | None = None  # changes with each table that somebody makes
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        use_journal(db)
+        db.execute('pragma synchronous = normal')
+        try: make_tables(db, self.path)
+        except LogError:
+            self.drop()
+            raise
+        self.check(db)
+        self.epoch, = db.execute('select epoch from sse_log').fetchone()
+
+    def check(self, db: sqlite3.Connection) -> None:
+        "Raise `LogError` if somebody else has made tables in the file."
+        schema = db.execute('pragma schema_version').fetchone()[0]
+        if schema == self._schema: return
+        if why := others_tables(db, self.path): raise LogError(why)
+        self._schema = schema
+
+    def check_journal(self) -> None:
+        "Raise `LogError` if somebody has taken away what was just written to: it may be lost."
+        if self.files.has_journal(): return
+        self.files.note_no_journal()
+        self.drop()
+        raise LogError(f'{self.files.journal} was removed while it was in use, and what was published may be lost with it: '
+            'does another process copy, move or clean up these files?')
 
 # %% ../../nbs/broadcast/sqlite.ipynb #3f4fd573
 class Gate:
@@ -208,40 +253,53 @@ class Gate:
             self._shut = False
             self._changed.notify_all()
 
-# %% ../../nbs/broadcast/sqlite.ipynb #884efe58
+# %% ../../nbs/broadcast/sqlite.ipynb #b78bfda2
+class Written(NamedTuple):
+    "What shows that a file was written to."
+    at: float  # by the clock of the file system
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> Written | None:
+        "As it is now, or `None` if there is no file."
+        try: found = os.stat(path)
+        except OSError: return None
+        return cls(found.st_mtime, found.st_size)
+
+# %% ../../nbs/broadcast/sqlite.ipynb #60f2c88b
 POLL = 0.025  # seconds between two looks for what other processes have written
-SETTLED = 0.05  # seconds after which the time of a file tells any new writing from the last one
-AT_LEAST = 1.0  # seconds after which to look into the file whatever its time says
-SLACK = 0.01  # by this share a topic may exceed what is to be kept
-REMOVED = 500  # events that are removed at once, at most
-SHORT = 0.01  # seconds after which a transaction takes no more posts
-JOURNAL = 4 << 20  # bytes of the write-ahead log beyond which it is emptied
-SPOKEN = 60  # seconds for which a word is kept
-_ROW = 'position, sse_events.topic, data, state'
 
-class SQLiteStore:
-    "A `Store` in a file: what writes."
-    patience = 0.3
+class Bell:
+    "What one thread rings, so that another one looks at once."
+    def __init__(self) -> None: self._rings: SimpleQueue[bool] = SimpleQueue()
 
-    def __init__(self, path: Path, maxlen: int, max_age: float | None):
-        self.path, self.maxlen, self.max_age = path, maxlen, max_age
-        self._left: list[Any] = []  # to close what another process has opened could harm it
+    def ring(self) -> None:
+        if self._rings.empty(): self._rings.put(True)  # nobody may be following
+
+    def wait(self) -> bool:
+        "Wait for a moment, or until it rings: whether it did."
+        try: return self._rings.get(timeout=POLL)
+        except Empty: return False
+
+# %% ../../nbs/broadcast/sqlite.ipynb #045cf068
+class _Opened:
+    "A file, as this process has it open."
+    def __init__(self, path: Path):
+        self.path = path
+        self._all: list[Connections] = []  # to close what another process has opened could harm it
         self._rests = True  # whether nothing of this process is open
         self.renew()
 
     def renew(self) -> None:
-        self._left.append(getattr(self, '_connections', None))
         self._usable, self._rests = self._rests, True
-        self._connections, self._gate = Connections(self.path), Gate()
-        self._wakes: SimpleQueue[bool] = SimpleQueue()
-        self._heard: int | None = None  # the last word
+        self._connections, self._gate, self._bell = Connections(self.path), Gate(), Bell()
+        self._all.append(self._connections)
 
     def rest(self) -> None:
         self._rests = self._gate.shut(2 * WAIT)
         if self._rests: self._connections.close()
 
     def go_on(self) -> None: self._gate.open()
-
     def close(self) -> None: self._connections.close()
     def id(self, position: int) -> str: return f'{self._connections.epoch}-{position}'
     def position(self, id: str) -> int | None: return numbered(self._connections.epoch, id)
@@ -249,12 +307,138 @@ class SQLiteStore:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         "This thread's connection. What goes wrong is a `LogError` that names the file."
-        if not self._usable: raise LogError(f'{self.path} cannot be used here: this process was forked while its parent was writing for long. Start it anew, or by spawn')
+        if not self._usable:
+            raise LogError(f'{self.path} cannot be used here: this process was forked while its parent was writing for long. '
+                'Start it anew, or by spawn')
         with self._gate:
             try: yield self._connections.get()
             except sqlite3.Error as e:
                 self._connections.drop()
                 raise LogError(f'{self.path}: {e}') from e
+
+# %% ../../nbs/broadcast/sqlite.ipynb #076ad8d2
+def about(topics: frozenset[str] | None) -> tuple[str, list[str]]:
+    "The condition for rows of `topics`, and the arguments that it needs."
+    if topics is None: return 'true', []
+    return 'topic in (select value from json_each(?))', [json.dumps(sorted(topics))]
+
+# %% ../../nbs/broadcast/sqlite.ipynb #b5730c91
+def last(db: sqlite3.Connection, table: str = 'sse_events') -> int:
+    "The number of the last row that the table has had."
+    found = db.execute('select seq from sqlite_sequence where name = ?', [table]).fetchone()
+    return found[0] if found else 0
+
+def floor(db: sqlite3.Connection, names: list[str]) -> int:
+    "Up to where events are gone: of the topics in `names`, as `about` gives them, or of any."
+    query = 'select max(coalesce(sse_topics.trimmed, forgotten)) from sse_log, json_each(?) left join sse_topics on topic = value'
+    return int(db.execute(query if names else 'select trimmed from sse_log', names).fetchone()[0])
+
+# %% ../../nbs/broadcast/sqlite.ipynb #67eba429
+def record_of(db: sqlite3.Connection, key: str) -> Record | None:
+    found = db.execute('select owner, value from sse_records where key = ?', [key]).fetchone()
+    return Record(*found) if found else None
+
+# %% ../../nbs/broadcast/sqlite.ipynb #401005e4
+_ROW = 'position, topic, data, state'
+_LATEST = 'select position from sse_events where topic = sse_topics.topic and state is null order by position desc limit 1'
+
+class _Reading(_Opened):
+    "The side of a store that reads events and records."
+    def read(self, topics: frozenset[str] | None, after: int, limit: int, told: int = 0) -> Page | None:
+        which, names = about(topics)
+        query = f'select {_ROW} from sse_events where position > ? and {which} order by position limit ?'
+        with self._connection() as db, transaction(db, 'deferred'):
+            end = last(db)
+            if floor(db, names) > max(after, told) or after > end: return None
+            rows = db.execute(query, [after, *names, limit]).fetchall()
+        return Page([Row(*row) for row in rows], rows[-1][0] if len(rows) == limit else end)
+
+    def first(self, topics: frozenset[str] | None) -> First:
+        which, names = about(topics)
+        is_lost = f'select max(lost) from sse_topics where {which}' if names else 'select trimmed > 0 from sse_log'
+        with self._connection() as db, transaction(db, 'deferred'):
+            first, = db.execute(f'select min(position) from sse_events where {which}', names).fetchone()
+            lost, = db.execute(is_lost, names).fetchone()
+            return First(last(db) if first is None else first - 1, floor(db, names), bool(lost))
+
+    def latest(self, topics: frozenset[str] | None) -> Page:
+        which, names = about(topics)
+        query = f'select {_ROW} from sse_events where position in (select ({_LATEST}) from sse_topics where {which}) order by position'
+        with self._connection() as db, transaction(db, 'deferred'):
+            return Page([Row(*row) for row in db.execute(query, names)], last(db))
+
+    def ends(self, topics: frozenset[str]) -> dict[str, Row]:
+        which, names = about(topics)
+        query = f'select {_ROW} from sse_events where position in (select ended from sse_topics where {which})'
+        with self._connection() as db: return {row[1]: Row(*row) for row in db.execute(query, names)}
+
+    def tail(self) -> int:
+        with self._connection() as db: return last(db)
+
+    def record(self, key: str) -> Record | None:
+        with self._connection() as db: return record_of(db, key)
+
+# %% ../../nbs/broadcast/sqlite.ipynb #da2baffb
+def make(db: sqlite3.Connection, change: Change) -> bool:
+    "Change a record, if it is as expected; whether it was."
+    key, expected, becomes = change
+    if record_of(db, key) != expected: return False
+    if becomes is None: db.execute('delete from sse_records where key = ?', [key])
+    else: db.execute('insert or replace into sse_records (key, owner, value) values (?, ?, ?)', [key, *becomes])
+    return True
+
+# %% ../../nbs/broadcast/sqlite.ipynb #d86f60fe
+def add(db: sqlite3.Connection, post: Post, now: float) -> int | LogError:
+    "Add what `post` says: its position, or why it is refused."
+    parts = post.parts()
+    ended = 'select 1 from sse_topics where topic = ? and ended is not null'
+    if parts and db.execute(ended, [post.topic]).fetchone(): return Refused.ended(post.topic)
+    if post.change and not make(db, post.change): return Refused.changed(post.change.key)
+    insert = 'insert into sse_events (topic, data, at, state) values (?, ?, ?, ?) returning position'
+    positions: list[int] = [db.execute(insert, [post.topic, data, now, state]).fetchone()[0] for data, state in parts]
+    return positions[0] if positions else last(db)
+
+# %% ../../nbs/broadcast/sqlite.ipynb #9d07ebff
+SLACK = 0.01  # by this share a topic may exceed what is to be kept
+REMOVED = 500  # events that are removed at once, at most
+
+def excess(count: int, most: int) -> int:
+    "How many of `count` to remove now, so that `most` are left in the end."
+    return min(count - most, REMOVED) if count > most * (1 + SLACK) else 0
+
+def remove(db: sqlite3.Connection, which: str, *args: Any) -> None:
+    db.execute(f'delete from sse_events where position in (select position from sse_events {which})', args)
+
+# %% ../../nbs/broadcast/sqlite.ipynb #49dc735d
+def trim_topic(db: sqlite3.Connection, topic: str, most: int) -> None:
+    found = db.execute('select count from sse_topics where topic = ?', [topic]).fetchone()
+    if found and (n := excess(found[0], most)): remove(db, 'where topic = ? order by position limit ?', topic, n)
+
+def trim_all(db: sqlite3.Connection, most: int) -> None:
+    count, = db.execute('select count from sse_log').fetchone()
+    if n := excess(count, most): remove(db, 'order by position limit ?', n)
+
+def trim_older(db: sqlite3.Connection, than: float) -> None:
+    remove(db, 'where position <= (select min(position) from sse_events) + ? and at < ?', REMOVED, than)
+
+# %% ../../nbs/broadcast/sqlite.ipynb #0334dd00
+JOURNAL = 4 << 20  # bytes of the write-ahead log beyond which it is emptied
+
+def bound_journal(db: sqlite3.Connection, journal: Path) -> None:
+    "Empty the write-ahead log if it has grown: SQLite goes back to its start only where nobody reads at that moment."
+    if (written := Written.of(journal)) is None or written.size < JOURNAL: return
+    db.execute('pragma busy_timeout = 100')
+    db.execute('pragma wal_checkpoint(truncate)').fetchall()
+    db.execute(f'pragma busy_timeout = {WAIT * 1000:.0f}')
+
+# %% ../../nbs/broadcast/sqlite.ipynb #6183ea52
+SHORT = 0.01  # seconds after which a transaction takes no more posts
+
+class _Writing(_Opened):
+    "The side of a store that writes events."
+    def __init__(self, path: Path, maxlen: int, max_age: float | None):
+        self.maxlen, self.max_age = maxlen, max_age
+        super().__init__(path)
 
     def append(self, posts: list[Post]) -> list[int | LogError]:
         results: list[int | LogError] = []
@@ -263,45 +447,31 @@ class SQLiteStore:
                 self._connections.check(db)
                 ends, now = monotonic() + SHORT, time()
                 for post in posts:
-                    results.append(self._append(db, post, now))
+                    results.append(add(db, post, now))
                     if monotonic() > ends: break
-                for topic in {post.topic for post in posts[:len(results)]}: self._trim_topic(db, topic)
-                self._trim_all(db, now)
+                self._trim(db, {post.topic for post in posts[:len(results)]}, now)
             self._connections.check_journal()
-            self._bound_journal(db)
-        self.wake()
+            bound_journal(db, self._connections.files.journal)
+        self._bell.ring()
         return results
 
-    def _append(self, db: sqlite3.Connection, post: Post, now: float) -> int | LogError:
-        parts = post.parts()
-        if parts and db.execute('select 1 from sse_topics where topic = ? and ended is not null', [post.topic]).fetchone(): return Refused.ended(post.topic)
-        if post.change:
-            key, expected, becomes = post.change
-            if self._record(db, key) != expected: return Refused.changed(key)
-            if becomes is None: db.execute('delete from sse_records where key = ?', [key])
-            else: db.execute('insert or replace into sse_records (key, owner, value) values (?, ?, ?)', [key, *becomes])
-        insert = 'insert into sse_events (topic, data, at, state) values (?, ?, ?, ?) returning position'
-        positions: list[int] = [db.execute(insert, [post.topic, data, now, state]).fetchone()[0] for data, state in parts]
-        return positions[0] if positions else self._end(db)
+    def _trim(self, db: sqlite3.Connection, topics: set[str], now: float) -> None:
+        for topic in topics: trim_topic(db, topic, self.maxlen)
+        trim_all(db, IN_ALL * self.maxlen)
+        if self.max_age is not None: trim_older(db, now - self.max_age)
 
-    def _trim_topic(self, db: sqlite3.Connection, topic: str) -> None:
-        found = db.execute('select count from sse_topics where topic = ?', [topic]).fetchone()
-        if found and found[0] > self.maxlen * (1 + SLACK): self._remove(db, 'where topic = ? order by position limit ?', topic, min(found[0] - self.maxlen, REMOVED))
+# %% ../../nbs/broadcast/sqlite.ipynb #d06adec9
+SETTLED = 0.05  # seconds after which the time of a file tells any new writing from the last one
+AT_LEAST = 1.0  # seconds after which to look into the file whatever its time says
+SPOKEN = 60  # seconds for which a word is kept
 
-    def _trim_all(self, db: sqlite3.Connection, now: float) -> None:
-        count, = db.execute('select count from sse_log').fetchone()
-        if count > IN_ALL * self.maxlen * (1 + SLACK): self._remove(db, 'order by position limit ?', min(count - IN_ALL * self.maxlen, REMOVED))
-        if self.max_age is not None: self._remove(db, 'where position <= (select min(position) from sse_events) + ? and at < ?', REMOVED, now - self.max_age)
+class _Telling(_Opened):
+    "The side of a store by which processes learn of each other's events and words."
+    def renew(self) -> None:
+        super().renew()
+        self._heard: int | None = None  # the last word
 
-    def _remove(self, db: sqlite3.Connection, which: str, *args: Any) -> None:
-        db.execute(f'delete from sse_events where position in (select position from sse_events {which})', args)
-
-    def _bound_journal(self, db: sqlite3.Connection) -> None:
-        "Empty the write-ahead log if it has grown: SQLite goes back to its start only where nobody reads at that moment."
-        if (touched := self._touched()) is None or touched[1] < JOURNAL: return
-        db.execute('pragma busy_timeout = 100')
-        db.execute('pragma wal_checkpoint(truncate)').fetchall()
-        db.execute(f'pragma busy_timeout = {WAIT * 1000:.0f}')
+    def wake(self) -> None: self._bell.ring()
 
     def say(self, word: str) -> None:
         with self._connection() as db, transaction(db, 'immediate'):
@@ -309,93 +479,33 @@ class SQLiteStore:
             db.execute('delete from sse_words where at < ?', [time() - SPOKEN])
         self.wake()
 
-    def record(self, key: str) -> Record | None:
-        with self._connection() as db: return self._record(db, key)
-
-    def _record(self, db: sqlite3.Connection, key: str) -> Record | None:
-        found = db.execute('select owner, value from sse_records where key = ?', [key]).fetchone()
-        return Record(*found) if found else None
-
-    def read(self, topics: frozenset[str] | None, after: int, limit: int, told: int = 0) -> Page | None:
-        named = self._named(topics)
-        with self._connection() as db, transaction(db, 'deferred'):
-            end = self._end(db)
-            if self._floor(db, named) > max(after, told) or after > end: return None
-            which = 'and topic in (select value from json_each(?))' if named else ''
-            rows = db.execute(f'select {_ROW} from sse_events where position > ? {which} order by position limit ?', [after, *named, limit]).fetchall()
-        return Page([Row(*row) for row in rows], rows[-1][0] if len(rows) == limit else end)
-
-    def first(self, topics: frozenset[str] | None) -> First:
-        named = self._named(topics)
-        which = 'where topic in (select value from json_each(?))' if named else ''
-        with self._connection() as db, transaction(db, 'deferred'):
-            first, = db.execute(f'select min(position) from sse_events {which}', named).fetchone()
-            lost, = db.execute(f'select max(lost) from sse_topics {which}' if named else 'select trimmed > 0 from sse_log', named).fetchone()
-            return First(self._end(db) if first is None else first - 1, self._floor(db, named), bool(lost))
-
-    def latest(self, topics: frozenset[str] | None) -> Page:
-        last = '(select position from sse_events where topic = wanted.topic and state is null order by position desc limit 1)'
-        wanted = 'select value as topic from json_each(?)' if topics is not None else 'select topic from sse_topics'
-        query = f'select {_ROW} from ({wanted}) as wanted join sse_events on position = {last} order by position'
-        with self._connection() as db, transaction(db, 'deferred'):
-            return Page([Row(*row) for row in db.execute(query, self._named(topics))], self._end(db))
-
-    def ends(self, topics: frozenset[str]) -> dict[str, Row]:
-        query = f"select {_ROW} from sse_topics join sse_events on position = ended where sse_topics.topic in (select value from json_each(?))"
-        with self._connection() as db: return {row[1]: Row(*row) for row in db.execute(query, self._named(topics))}
-
-    def _named(self, topics: frozenset[str] | None) -> list[str]: return [] if topics is None else [json.dumps(sorted(topics))]
-
-    def _floor(self, db: sqlite3.Connection, named: list[str]) -> int:
-        "Up to where events are gone: of the topics `named`, or of any."
-        query = 'select max(coalesce(sse_topics.trimmed, forgotten)) from sse_log, json_each(?) left join sse_topics on topic = value'
-        return int(db.execute(query if named else 'select trimmed from sse_log', named).fetchone()[0])
-
-    def _end(self, db: sqlite3.Connection) -> int: return self._last(db, 'sse_events')
-
-    def _last(self, db: sqlite3.Connection, table: str) -> int:
-        found = db.execute('select seq from sqlite_sequence where name = ?', [table]).fetchone()
-        return found[0] if found else 0
-
-    def tail(self) -> int:
-        with self._connection() as db: return self._end(db)
-
     def follow(self) -> int:
         with self._connection() as db:
-            if self._heard is None: self._heard = self._last(db, 'sse_words')
-            return self._end(db)
+            if self._heard is None: self._heard = last(db, 'sse_words')
+            return last(db)
 
     def news(self, after: int) -> News:
-        touched, ends = None, monotonic() + AT_LEAST
+        written, ends = None, monotonic() + AT_LEAST
         while monotonic() < ends:
-            before, touched = touched, self._touched()
-            if touched is None or touched != before:
+            before, written = written, Written.of(self._connections.files.journal)
+            if written is None or written != before:
                 found = self._look(after)
                 if found.events or found.words: return found
-            if touched and touched[0] > time() - SETTLED: touched = None  # what comes now might not show
-            if self._woken(): break
+            if written and written.at > time() - SETTLED: written = None  # what comes now might not show
+            if self._bell.wait(): break
         return News(False)
 
     def _look(self, after: int) -> News:
         with self._connection() as db:
-            none = self._last(db, 'sse_words') == self._heard
-            said = [] if none else db.execute('select number, word from sse_words where number > ? order by number', [self._heard]).fetchall()
+            query, said = 'select number, word from sse_words where number > ? order by number', []
+            if last(db, 'sse_words') != self._heard: said = db.execute(query, [self._heard]).fetchall()
             if said: self._heard = said[-1][0]
-            return News(self._end(db) > after, [word for _, word in said])
+            return News(last(db) > after, [word for _, word in said])
 
-    def wake(self) -> None:
-        if self._wakes.empty(): self._wakes.put(True)  # nobody may be following
-
-    def _woken(self) -> bool:
-        "Wait for a moment, or until `wake`."
-        try: return self._wakes.get(timeout=POLL)
-        except Empty: return False
-
-    def _touched(self) -> tuple[float, int] | None:
-        "What shows that the file was written to."
-        try: written = os.stat(self._connections.journal)
-        except OSError: return None
-        return written.st_mtime, written.st_size
+# %% ../../nbs/broadcast/sqlite.ipynb #884efe58
+class SQLiteStore(_Reading, _Writing, _Telling):
+    "A `Store` in a file."
+    patience = 0.3
 
 # %% ../../nbs/broadcast/sqlite.ipynb #466390eb
 class SQLiteLog(StoredLog):
@@ -406,7 +516,8 @@ class SQLiteLog(StoredLog):
         max_age: float | None = None,  # Seconds after which an event may be removed; `None` for never
     ):
         file = Path(path).absolute()
-        if str(path) in ('', ':memory:') or file.is_dir(): raise ValueError(f'path must be that of a file: {str(path)!r} (MemoryLog keeps events in memory)')
+        if str(path) in ('', ':memory:') or file.is_dir():
+            raise ValueError(f'path must be that of a file: {str(path)!r} (MemoryLog keeps events in memory)')
         if not file.parent.is_dir(): raise ValueError(f'there is no folder {file.parent}: make it, or choose another path')
         check_count('maxlen', maxlen)
         check_seconds('max_age', max_age)

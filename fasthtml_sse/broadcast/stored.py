@@ -20,23 +20,22 @@ from .store import First, LogError, Page, Post, Record, Row, Store
 from ..core.source import Worker, logger
 
 # %% auto #0
-__all__ = ['RETRY', 'BATCH', 'Waiter', 'PAGE', 'MIRRORED', 'as_log_error', 'NoThread', 'Health', 'settle', 'Appends', 'Reads',
-           'is_event', 'Follower', 'StoredLog']
+__all__ = ['StoredLog']
 
 # %% ../../nbs/broadcast/stored.ipynb #e14fb24d
-RETRY = 0.5  # seconds between two attempts at a store that has failed
-
 def as_log_error(error: Exception) -> LogError:
     "An error for one of those whom `error` befell."
     made = type(error)(str(error)) if isinstance(error, LogError) else LogError(repr(error))
     made.__cause__ = error
     return made
 
+# %% ../../nbs/broadcast/stored.ipynb #3b8fb1db
 class NoThread(LogError):
     "No thread can be started."
     @classmethod
     def because(cls, error: Exception) -> NoThread: return cls(f'the log needs a thread, and none can be started: {error}')
 
+# %% ../../nbs/broadcast/stored.ipynb #14f52c66
 class Health:
     "Whether something works at present; where nobody else hears of it, the logger is told when that changes."
     def __init__(self, what: str | None = None):
@@ -50,10 +49,17 @@ class Health:
         self.error = str(error) if error else None
 
 # %% ../../nbs/broadcast/stored.ipynb #f81f4a53
-BATCH = 1000  # posts that are offered to a store at once, at most
-
 Waiter = Future[Any] | asyncio.Future[Any]
 
+def _give(waiter: Waiter, result: Any) -> None:
+    if waiter.done(): return
+    if isinstance(result, Exception): waiter.set_exception(result)
+    else: waiter.set_result(result)
+
+def _give_all(results: list[tuple[Waiter, Any]]) -> None:
+    for waiter, result in results: _give(waiter, result)
+
+# %% ../../nbs/broadcast/stored.ipynb #fcbcc6eb
 def settle(results: Iterable[tuple[Waiter, Any]]) -> None:
     "Give each its result or its error; those who wait in a loop get it there, all in one call."
     loops: dict[asyncio.AbstractEventLoop, list[tuple[Waiter, Any]]] = {}
@@ -64,20 +70,29 @@ def settle(results: Iterable[tuple[Waiter, Any]]) -> None:
         try: loop.call_soon_threadsafe(_give_all, those)
         except RuntimeError: pass  # the loop is closed, nobody waits any more
 
-def _give_all(results: list[tuple[Waiter, Any]]) -> None:
-    for waiter, result in results: _give(waiter, result)
-
-def _give(waiter: Waiter, result: Any) -> None:
-    if waiter.done(): return
-    if isinstance(result, Exception): waiter.set_exception(result)
-    else: waiter.set_result(result)
-
 # %% ../../nbs/broadcast/stored.ipynb #f652bcb1
+BATCH = 1000  # posts that are offered to a store at once, at most
+
+def offer(store: Store, posts: list[Post]) -> tuple[list[Any], LogError | None]:
+    "What a store makes of the first of `posts`, a position or a refusal each; or an error, which all of them get."
+    try: return list(store.append(posts)), None
+    except Exception as e: error = as_log_error(e)
+    return [as_log_error(error) for _ in posts], error
+
+# %% ../../nbs/broadcast/stored.ipynb #083c4b2f
+class Waiting(deque[tuple[Post, Waiter]]):
+    "Posts that wait for their turn, in order."
+    def take(self) -> list[tuple[Post, Waiter]]:
+        "The first of them, without those that were given up."
+        taken = [self.popleft() for _ in range(min(BATCH, len(self)))]
+        return [(post, waiter) for post, waiter in taken if not waiter.cancelled()]
+
+# %% ../../nbs/broadcast/stored.ipynb #8b0dec6e
 class Appends:
     "Appends to a store, in a thread."
     def __init__(self, store: Store):
         self._store, self.worker, self.health = store, Worker('fasthtml_sse append'), Health()
-        self._waiting: deque[tuple[Post, Waiter]] = deque()
+        self._waiting = Waiting()
         self._called = False  # to look at what waits
 
     def submit(self, post: Post, waiter: Waiter) -> None:
@@ -92,14 +107,10 @@ class Appends:
 
     def _append(self) -> None:
         self._called = False  # before looking: who comes later calls again
-        taken = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-        taken = [(post, waiter) for post, waiter in taken if not waiter.cancelled()]
-        results: list[Any]
+        taken = self._waiting.take()
         if not taken: return self._call() if self._waiting else None
-        try: results, error = list(self._store.append([post for post, _ in taken])), None
-        except Exception as e: error = as_log_error(e)
+        results, error = offer(self._store, [post for post, _ in taken])
         self.health.note(error)
-        if error: results = [as_log_error(error) for _ in taken]
         self._waiting.extendleft(reversed(taken[len(results):]))
         settle(zip([waiter for _, waiter in taken], results))
         if self._waiting: self._call()
@@ -145,7 +156,6 @@ class Reads:
         settle([(future, NoThread.because(error))])
 
 # %% ../../nbs/broadcast/stored.ipynb #cd84c820
-MIRRORED = 1000  # events of a topic, at most, that a process keeps in memory
 _BLANK = b'\n\n', b'\r\r', b'\n\r\n'  # with which an event ends (WHATWG HTML §9.2.5)
 
 def is_event(row: Row) -> bool:
@@ -153,8 +163,20 @@ def is_event(row: Row) -> bool:
     fits = isinstance(row.topic, str) and isinstance(row.data, bytes) and isinstance(row.end, str | None)
     return fits and (row.end is not None or row.data.endswith(_BLANK))
 
-class Follower(Log):
-    "The half of a stored log that reads."
+# %% ../../nbs/broadcast/stored.ipynb #0b5affae
+def events_of(page: Page, id: Callable[[int], str]) -> list[Row]:
+    "The rows of a page that are events."
+    events = []
+    for row in page.rows:
+        if is_event(row): events.append(row)
+        else: logger.error('a log passes over what is no event, at %s: %r', id(row.position), row)
+    return events
+
+# %% ../../nbs/broadcast/stored.ipynb #2baac38c
+MIRRORED = 1000  # events of a topic, at most, that a process keeps in memory
+
+class _OverStore(Log):
+    "A log that has a store below it."
     shared = True
 
     def __init__(self, store: Store, maxlen: int):
@@ -165,15 +187,9 @@ class Follower(Log):
     def _begin(self) -> None:
         super()._begin()
         self._store.renew()
-        self._reads, self._worker, self._following = Reads(), Worker('fasthtml_sse follow'), False
-        self._closed, self._started, self._health = Event(), Future[None](), Health('following')
-        self._workers, self._healths = [self._reads.worker, self._worker], [self._health, self._reads.health]
-        self._seen = 0  # the last position that is known to exist
-        self._started.set_running_or_notify_cancel()  # who gives up must not cancel it for the others
-
-    @property
-    def end(self) -> int | None:
-        return max(self._seen, self._history.end) if self._started.done() and not self._started.exception() else None
+        self._workers: list[Worker] = []
+        self._healths: list[Health] = []
+        self._closed = Event()
 
     @property
     def error(self) -> str | None: return next((health.error for health in self._healths if health.error), None)
@@ -182,6 +198,71 @@ class Follower(Log):
     def after_fork(self) -> None: self._store.go_on()
     def id(self, position: int) -> str: return self._store.id(position)
     def position(self, id: str) -> int | None: return self._store.position(id)
+
+    def _check_open(self) -> None:
+        if self._closed.is_set(): raise LogError('the log is closed')
+
+# %% ../../nbs/broadcast/stored.ipynb #35137390
+class _Knowing(_OverStore):
+    "The side that knows how far the log goes."
+    def _begin(self) -> None:
+        super()._begin()
+        self._seen = 0  # the last position that is known to exist
+        self._started = Future[None]()
+        self._started.set_running_or_notify_cancel()  # who gives up must not cancel it for the others
+
+    @property
+    def end(self) -> int | None:
+        return max(self._seen, self._history.end) if self._started.done() and not self._started.exception() else None
+
+    def _see(self, position: int) -> None:
+        with self._section: self._seen = max(self._seen, position)
+
+    def _known(self, position: int) -> str:
+        "The id of a position that exists."
+        self._see(position)
+        return self.id(position)
+
+# %% ../../nbs/broadcast/stored.ipynb #ad16a75a
+class _Mirroring(_Knowing):
+    "The side that keeps a copy in memory."
+    def _look(self) -> None:
+        "Wait for what is new, and mirror it."
+        if not self._started.done(): self._mirror_anew()
+        seen, news = self._seen, self._store.news(self._history.end)
+        for word in news.words: self._hear(word)
+        if news.events: self._mirror(self._store.read(None, self._history.end, PAGE))
+        elif seen > self._history.end and self._store.tail() < seen: self._mirror_anew()  # it was emptied, by a clock that is behind
+
+    def _mirror(self, page: Page | None) -> None:
+        if page is None: return self._mirror_anew()
+        rows, end = events_of(page, self.id), page.end
+        self._section.change(lambda: self._take(rows, end))
+
+    def _take(self, rows: list[Row], end: int) -> None:
+        for row in rows: self._add_row(row)
+        self._history.end = end
+
+    def _mirror_anew(self) -> None:
+        "Begin with what is published from now on."
+        end = self._store.follow()
+        self._section.change(lambda: self._start_at(end))
+        if not self._started.done(): self._started.set_result(None)
+
+    def _start_at(self, end: int) -> None:
+        self._seen = end
+        self._begin_anew(end)
+
+# %% ../../nbs/broadcast/stored.ipynb #35e2c8fe
+RETRY = 0.5  # seconds between two attempts at a store that has failed
+
+class _Following(_Mirroring):
+    "The side that waits for what is new, in a thread."
+    def _begin(self) -> None:
+        super()._begin()
+        self._worker, self._following, self._health = Worker('fasthtml_sse follow'), False, Health('following')
+        self._workers.append(self._worker)
+        self._healths.append(self._health)
 
     def start(self) -> None:
         if self._following or self._closed.is_set(): return
@@ -203,87 +284,27 @@ class Follower(Log):
 
     def _follow(self) -> None:
         while not self._closed.is_set():
-            try: self._look()
+            try:
+                self._look()
+                if self._health.error:  # that of publishers stays until one succeeds, or what was broken for all works again
+                    for health in self._healths: health.note(None)
             except Exception as e:
                 self._health.note(as_log_error(e))
                 self._closed.wait(RETRY)
         if not self._started.done(): self._started.set_exception(LogError('the log is closed'))
 
-    def _look(self) -> None:
-        "Wait for what is new, and mirror it."
-        if not self._started.done(): self._mirror_anew()
-        seen, news = self._seen, self._store.news(self._history.end)
-        for word in news.words: self._hear(word)
-        if news.events: self._mirror(self._store.read(None, self._history.end, PAGE))
-        elif seen > self._history.end and self._store.tail() < seen: self._mirror_anew()  # it was emptied, by a clock that is behind
-        if self._health.error:  # that of publishers stays until one succeeds, or what was broken for all works again
-            for health in self._healths: health.note(None)
-
-    def _mirror(self, page: Page | None) -> None:
-        if page is None: return self._mirror_anew()
-        rows, end = self._events(page), page.end
-        with self._section: self._section.at_end(lambda: self._take(rows, end))
-
-    def _take(self, rows: list[Row], end: int) -> None:
-        for row in rows: self._add_row(row)
-        self._history.end = end
-
-    def _mirror_anew(self) -> None:
-        "Begin with what is published from now on."
-        end = self._store.follow()
-        with self._section: self._section.at_end(lambda: self._start_at(end))
-        if not self._started.done(): self._started.set_result(None)
-
-    def _start_at(self, end: int) -> None:
-        self._seen = end
-        self._begin_anew(end)
-
-    def _see(self, position: int) -> None:
-        with self._section: self._seen = max(self._seen, position)
-
-    def _events(self, page: Page) -> list[Row]:
-        events = []
-        for row in page.rows:
-            if is_event(row): events.append(row)
-            else: logger.error('a log passes over what is no event, at %s: %r', self.id(row.position), row)
-        return events
-
-# %% ../../nbs/broadcast/stored.ipynb #ff9d46b4
-class StoredLog(Follower):
-    "A log that mirrors a `store`, which keeps `maxlen` events of each topic."
+# %% ../../nbs/broadcast/stored.ipynb #df6c2f40
+class _Asking(_Knowing):
+    "The side that reads what the mirror does not have."
     def _begin(self) -> None:
         super()._begin()
-        self._appends = Appends(self._store)
-        self._workers.append(self._appends.worker)
-        self._healths.append(self._appends.health)
+        self._reads = Reads()
+        self._workers.append(self._reads.worker)
+        self._healths.append(self._reads.health)
 
-    def append(self, post: Post) -> str:
-        if sys.is_finalizing(): return self._append_here(post)
-        future: Future[int] = Future()
-        self._submit(post, future)
-        if any(worker.is_current() for worker in self._workers): return self.id(self._seen) + UNTOLD  # a finalizer, in a thread that must not wait for itself
-        try: return self._appended(future.result())
-        except NoThread: return self._append_here(post)
-
-    def _append_here(self, post: Post) -> str:
-        "Without a thread: there can be none, or those that there were have been stopped with the interpreter."
-        if sys.is_finalizing(): self._store.renew()
-        result, = self._store.append([post])
-        if isinstance(result, LogError): raise result
-        return self._appended(result)
-
-    async def aappend(self, post: Post) -> str:
-        waiter = asyncio.get_running_loop().create_future()
-        self._submit(post, waiter)
-        return self._appended(await waiter)
-
-    def _submit(self, post: Post, waiter: Waiter) -> None:
+    async def _call(self, fn: Callable[..., Any], *args: Any) -> Any:
         self._check_open()
-        self._appends.submit(post, waiter)
-
-    def _appended(self, position: int) -> str:
-        self._see(position)
-        return self.id(position)
+        return await asyncio.wrap_future(self._reads.ask(fn, *args))
 
     async def _ask(self, read: Callable[..., Any], *args: Any, fresh: bool = True) -> Any:
         "What the store tells; asked again while it fails."
@@ -292,14 +313,14 @@ class StoredLog(Follower):
             try: return await asyncio.wrap_future(self._reads.ask(read, *args, fresh=fresh))
             except LogError: await asyncio.sleep(RETRY)
 
-    def _check_open(self) -> None:
-        if self._closed.is_set(): raise LogError('the log is closed')
-
+# %% ../../nbs/broadcast/stored.ipynb #59d4b5aa
+class _Reading(_Asking):
+    "The side that readers and a channel ask."
     async def fetch(self, topics: frozenset[str] | None, position: int, told: int = 0) -> Batch | None:
         page = await self._ask(self._store.read, topics, position, PAGE, told, fresh=False)
         if page is None: return None
         self._see(page.end)
-        return fill(((row.position, self._entry(row)) for row in self._events(page)), page.end)
+        return fill(((row.position, self._entry(row)) for row in events_of(page, self.id)), page.end)
 
     async def fetch_ends(self, topics: frozenset[str]) -> dict[str, End]:
         rows = await self._ask(self._store.ends, topics)
@@ -312,19 +333,56 @@ class StoredLog(Follower):
     async def latest(self, topics: frozenset[str] | None) -> tuple[list[Entry], int]:
         page = await self._ask(self._store.latest, topics)
         self._see(page.end)
-        found = (self._entry(row) for row in self._events(page))
+        found = (self._entry(row) for row in events_of(page, self.id))
         return [entry for entry in found if isinstance(entry, Entry)], page.end
 
-    async def tail(self) -> str: return self._appended(await self._call(self._store.tail))
+    async def tail(self) -> str: return self._known(await self._call(self._store.tail))
+
     async def record(self, key: str) -> Record | None:
         found: Record | None = await self._call(self._store.record, key)
         return found
+
     async def say(self, word: str) -> None: await self._call(self._store.say, word)
 
-    async def _call(self, fn: Callable[..., Any], *args: Any) -> Any:
-        self._check_open()
-        return await asyncio.wrap_future(self._reads.ask(fn, *args))
+# %% ../../nbs/broadcast/stored.ipynb #f9413240
+def append_alone(store: Store, post: Post) -> int:
+    "Append without a thread: there can be none, or those that there were have been stopped with the interpreter."
+    if sys.is_finalizing(): store.renew()
+    result, = store.append([post])
+    if isinstance(result, LogError): raise result
+    return result
 
+# %% ../../nbs/broadcast/stored.ipynb #d45d109e
+class _Publishing(_Knowing):
+    "The side that appends."
+    def _begin(self) -> None:
+        super()._begin()
+        self._appends = Appends(self._store)
+        self._workers.append(self._appends.worker)
+        self._healths.append(self._appends.health)
+
+    def append(self, post: Post) -> str:
+        if sys.is_finalizing(): return self._append_here(post)
+        future: Future[int] = Future()
+        self._submit(post, future)
+        if any(worker.is_current() for worker in self._workers): return self.id(self._seen) + UNTOLD  # it must not wait for itself
+        try: return self._known(future.result())
+        except NoThread: return self._append_here(post)
+
+    def _append_here(self, post: Post) -> str: return self._known(append_alone(self._store, post))
+
+    async def aappend(self, post: Post) -> str:
+        waiter = asyncio.get_running_loop().create_future()
+        self._submit(post, waiter)
+        return self._known(await waiter)
+
+    def _submit(self, post: Post, waiter: Waiter) -> None:
+        self._check_open()
+        self._appends.submit(post, waiter)
+
+# %% ../../nbs/broadcast/stored.ipynb #ff9d46b4
+class StoredLog(_Publishing, _Reading, _Following):
+    "A log that mirrors a `store`, which keeps `maxlen` events of each topic."
     async def aclose(self) -> None:
         self._closed.set()
         self._store.wake()

@@ -350,7 +350,8 @@ async def test_a_file_of_a_newer_version_is_left_alone(file):
     await channel.aclose()
     file('update sse_log set version = 99')
     later = Channel(SQLiteLog(file.path))
-    with pytest.raises(LogError, match='its tables have version 99, and this one knows 2'): await later.publish('y')
+    for _ in range(2):
+        with pytest.raises(LogError, match='its tables have version 99, and this one knows 2'): await later.publish('y')
     await later.aclose()
     assert texts_in(file.path) == ['x']
 

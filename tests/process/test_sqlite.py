@@ -132,7 +132,7 @@ async def test_nobody_waits_for_the_next_look_at_what_this_process_does_itself(t
 def test_who_only_publishes_piles_nothing_up(tmp_path):
     channel = Channel(SQLiteLog(tmp_path/'events.db'))
     for n in range(50): channel.publish_sync(n)
-    assert channel.log._store._wakes.qsize() == 1
+    assert channel.log._store._bell._rings.qsize() == 1
     asyncio.run(channel.aclose())
 
 
