@@ -220,7 +220,8 @@ STORE = [
         '        if fresh: self._forget(key)\n', '', 'unit/test_store.py'),
     Mutation('a post that is refused refuses those beside it', 'broadcast/stored.py',
         'self.health.note(error)\n        self._waiting',
-        'if error := error or next((r for r in results if isinstance(r, LogError)), None): results = [error for _ in taken]\n        self._waiting',
+        'if error := error or next((r for r in results if isinstance(r, LogError)), None):\n            results = [error for _ in taken]\n'
+        '        self._waiting',
         'unit/test_ends.py::test_an_ended_topic_takes_no_more_and_harms_none_beside_it'),
     Mutation('what a store leaves is dropped', 'broadcast/stored.py',
         'self._waiting.extendleft(reversed(taken[len(results):]))', 'pass',
