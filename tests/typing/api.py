@@ -2,8 +2,8 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, assert_type
 
-from fastcore.xml import FT  # type: ignore[import-untyped]
-from fasthtml.common import Div, Li, Request, fast_app  # type: ignore[import-untyped]
+from fastcore.xml import FT
+from fasthtml.common import Div, Li, Request, fast_app
 from starlette.responses import Response
 
 from fasthtml_sse import (
