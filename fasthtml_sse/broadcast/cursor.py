@@ -103,12 +103,13 @@ async def _latest_of(log: Log, topics: frozenset[str] | None, least: int) -> tup
 # %% ../../nbs/broadcast/cursor.ipynb #9fa46e75
 class _Beginning(_Ending):
     "How a reader finds its place, and what it is told first."
-    __slots__ = '_after', '_since', '_told', '_found'
+    __slots__ = 'flows', '_after', '_since', '_told', '_found'
 
     def __init__(self, log: Log, topics: frozenset[str] | None,
         after: str | None = None, since: str | None = 'now', not_before: str | None = None):
         super().__init__(log, topics, not_before)
         self._after, self._since = _resumed(after, since), since
+        self.flows = False  # whether nothing has to be told or asked first
         self._told = 0  # up to where events may be gone, and the reader knows
         self._found: Found | None = None
 
@@ -128,7 +129,7 @@ class _Beginning(_Ending):
     def miss(self, after: str) -> None:
         "Stand at the end, and tell that what follows `after` is gone."
         self.position = max(self._log.end or 0, self._least())
-        self._found = Gap(after, self._log.id(self.position))
+        self._found, self.flows = Gap(after, self._log.id(self.position)), False
 
     @property
     def pending(self) -> Found | None:
@@ -146,8 +147,7 @@ class _Taking(_Beginning):
 
     def take(self) -> Found | None:
         "What comes next, without waiting; `None` where `ask` has to be awaited first."
-        position = self.position
-        if position is None or self._found is not None or not self._knows_ends: return self._take_first()
+        if not self.flows or (position := self.position) is None: return self._take_first()
         batch = self._log.read(self.topics, position, self._told)
         if batch is not None:
             self.position = batch.end
@@ -158,7 +158,9 @@ class _Taking(_Beginning):
         "What was found already; else what comes next, if it is known where to begin and what has ended."
         if not self.begin(): return None
         if (found := self._found) is not None: self._found = None
-        elif self._look_for_ends(): return self.take()
+        elif self._knows_ends or self._look_for_ends():
+            self.flows = True
+            return self.take()
         return found
 
 # %% ../../nbs/broadcast/cursor.ipynb #0d7b26b2
@@ -177,7 +179,7 @@ class Cursor(_Taking):
             self.position = batch.end
             self._learn(batch.ends)
             batch.more = True  # the log may have gone on meanwhile
-            self._found = batch
+            self._found, self.flows = batch, False
 
     def stand(self) -> str | None:
         "The id of where it stands, if there is nothing to take and nothing to ask."

@@ -70,11 +70,12 @@ class End:
 # %% ../../nbs/broadcast/log.ipynb #c77748a0
 class Batch:
     "Entries in a row; all readers that stand before them share it."
-    __slots__ = 'entries', 'ends', 'joined', 'end', 'more'
+    __slots__ = 'entries', 'ends', 'joined', 'end', 'more', 'plain'
     def __init__(self, entries: list[Entry], ends: list[End], end: int, more: bool = False):
         self.entries, self.ends = entries, ends
         self.joined: bytes = entries[0].frame if len(entries) == 1 else b''.join([entry.frame for entry in entries])
         self.end, self.more = end, more  # the reader's next position, and whether something follows it already
+        self.plain = not (more or ends)  # whether nothing is to be done but to pass it on
 
 # %% ../../nbs/broadcast/log.ipynb #0ac110e6
 def fill(found: Iterable[tuple[int, Entry | End]], end: int) -> Batch:
@@ -137,16 +138,17 @@ class Audience(Waiting):
 
     def _go(self) -> None:
         if not self._waiting: self._waiting = self._next_round()
-        turn_ends = monotonic() + TURN
+        waiting, turn_ends = self._waiting, monotonic() + TURN
         try:
-            while self._waiting and monotonic() < turn_ends: self._waiting.pop().wake(False)
+            while waiting and monotonic() < turn_ends: waiting.pop().wake(False)
         finally:
             with self._section: self._going = bool(self._waiting or self._called)
             if self._going: self.loop.call_soon(self._go, context=self._context)
 
     def _next_round(self) -> list[Reader]:
         with self._section: called, self._called = self._called, set()
-        return list(dict.fromkeys(chain.from_iterable(self.readers.get(topic, ()) for topic in (None, *called))))
+        groups = [self.readers[topic] for topic in (None, *called) if topic in self.readers]
+        return list(groups[0] if len(groups) == 1 else dict.fromkeys(chain.from_iterable(groups)))  # each reader once
 
 # %% ../../nbs/broadcast/log.ipynb #74f3838d
 class Section:
@@ -373,16 +375,16 @@ class Arriving(Ids):
         "Begin, in this process."
         self._section, self._history = Section(), History(self.maxlen)
         self._readers = Readers(self._section, self._history)
-        self._batches: dict[tuple[frozenset[str] | None, int], Batch] = {}
+        self.batches: dict[tuple[frozenset[str] | None, int | None], Batch] = {}  # what readers of some topics get behind a position
 
     def _begin_anew(self, start: int) -> None:
         "Begin with what follows `start`."
-        self._history, self._batches = History(self.maxlen, start), {}
+        self._history, self.batches = History(self.maxlen, start), {}
         self._readers.move(self._history)
 
     def _add_row(self, row: Row) -> None:
         self._history.add(row.position, self._entry(row))
-        self._batches = {}
+        self.batches = {}
         self._readers.call(row.topic)
 
     def _entry(self, row: Row) -> Entry | End:
@@ -396,12 +398,12 @@ class Reading(Arriving):
     "What a look into memory tells."
     def read(self, topics: frozenset[str] | None, position: int, told: int = 0) -> Batch | None:
         "What follows `position` on `topics`, without waiting; `None` if some of it is not here, but for what is gone up to `told`."
-        batch = None if told > position else self._batches.get((topics, position))
+        batch = self.batches.get((topics, position))
         if batch is None:
             with self._section:
                 if not self._history.floor(topics) <= max(position, told) or position > (self.end or 0): return None
                 batch = fill(self._history.after(topics, position), max(position, self._history.end))
-                if told <= position and len(self._batches) < SHARED: self._batches[topics, position] = batch
+                if told <= position and len(self.batches) < SHARED: self.batches[topics, position] = batch
         return batch
 
     def ends(self, topics: frozenset[str], position: int) -> dict[str, End] | None:

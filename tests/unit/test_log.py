@@ -650,7 +650,7 @@ def test_batches_for_others_are_bounded():
     log = MemoryLog()
     for n in range(2 * SHARED): log.append(Post('', b'data: x\n\n'))
     for n in range(2 * SHARED): log.read(None, n)
-    assert len(log._batches) == SHARED
+    assert len(log.batches) == SHARED
 
 async def test_what_is_gone_leaves_nothing_behind():
     log = MemoryLog(2)
