@@ -19,7 +19,10 @@ async def tail(): return {'id': await channel.tail()}
 async def publish(topic: str, text: str): return {'id': await channel.publish(text, topic), 'worker': os.getpid()}
 
 @rt
-def stats(): return {'error': channel.stats().error, 'readers': channel.stats().readers}
+def stats(): return {'error': channel.stats().error, 'readers': channel.stats().readers, 'worker': os.getpid()}
 
 @rt
 def events(topics: str): return channel.response(*topics.split(), heartbeat_interval=0.5)
+
+@rt
+async def logout(topic: str): await channel.disconnect(topic)

@@ -1,13 +1,13 @@
 "Two workers, clients that come and go, and what is killed on the way: nothing that was published is lost, doubled or swapped."
 import asyncio, json, os, random, signal
 from collections import Counter
-from contextlib import contextmanager
 from itertools import count
 from typing import NamedTuple
 
 import pytest
 
 from tests.support.clock import PATIENCE
+from tests.support.places import place
 from tests.support.redis import redis
 from tests.support.serving import Reader, fetch, over_socket, serving
 
@@ -106,14 +106,6 @@ def position(id):
     "What an id says about order: SQLite's end with a number, Redis's with a time and a number."
     parts = id.split('-')
     return tuple(map(int, parts[-2:] if id[:13].isdigit() else parts[-1:]))
-
-
-@contextmanager
-def place(kind, folder, *options):
-    "Where the log is, as the app is told."
-    if kind == 'sqlite': yield f"sqlite {folder/'events.db'}"
-    else:
-        with redis(folder, *options) as server: yield f'redis {server.url}'
 
 
 async def error_of(port): return json.loads(await fetch(port, '/stats'))['error']

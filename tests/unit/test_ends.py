@@ -408,7 +408,7 @@ async def test_who_is_disconnected_is_gone_in_a_moment_on_every_worker(logs):
             began = asyncio.get_running_loop().time()
             await channel.disconnect('user 7')
             for client in (one, two): await client.over()
-            assert asyncio.get_running_loop().time() - began < 2  # 0.3 where nobody else runs: tests/process/test_workers.py
+            assert asyncio.get_running_loop().time() - began < 2  # 0.3 where nobody else runs: tests/process/test_disconnect.py
             for client in (one, two): assert client.sent[-1] == b'' and b'event' not in client.body
             await channel.publish('still here', 'user 8')
             for client in (another, everything): await client.got(b'data: still here\n\n')
