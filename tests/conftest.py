@@ -4,6 +4,10 @@ import asyncio, functools, inspect, os, re
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.forks import hold_coverage_still
+
+hold_coverage_still()
+
 import fasthtml_sse.core.source as source
 from fasthtml_sse.core.hub import Hub
 from tests.support.clock import VirtualLoop

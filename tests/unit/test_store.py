@@ -1,5 +1,5 @@
 "What lies between a log and its store: threads that wait for it, who shares what they find, and a store that fails."
-import asyncio, threading, time
+import asyncio, gc, threading, time, warnings
 
 import pytest
 
@@ -286,6 +286,7 @@ async def test_at_the_very_end_an_append_takes_no_thread(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert await log.tail() == id
     await log.aclose()
+    with warnings.catch_warnings(action='ignore', category=ResourceWarning): gc.collect()  # such connections end with the process
 
 async def test_who_waits_for_the_end_waits_until_a_thread_can_be_started(tmp_path, monkeypatch):
     monkeypatch.setattr(stored_module, 'RETRY', 0.01)
