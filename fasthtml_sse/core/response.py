@@ -321,15 +321,14 @@ class SSEResponse(Pageless):
         "The ready source of one request."
         return Driver(self.source, last_event_id=last_event_id)
 
-    async def _send_head(self, send: Send) -> None:
-        drop_source(self.source)
-        await send({'type': 'http.response.start', 'status': self.status_code, 'headers': self.raw_headers})
-        await send({'type': 'http.response.body', 'body': b'', 'more_body': False})
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope['method'] == 'HEAD': return await self._send_head(send)
+        head = {'type': 'http.response.start', 'status': self.status_code, 'headers': self.raw_headers}
+        if scope['method'] == 'HEAD':
+            drop_source(self.source)
+            await send(head)
+            return await send({'type': 'http.response.body', 'body': b'', 'more_body': False})
         try: source = self.open(last_event_id(HTTPConnection(scope)))
         except TooManyThreads as e: return await refusal(self.source, e)(scope, receive, send)
-        await send({'type': 'http.response.start', 'status': self.status_code, 'headers': self.raw_headers})
+        await send(head)
         await Connection(source, self.heartbeat_interval, self.send_timeout, scope, receive, send).run()
         if self.background: await self.background()

@@ -141,10 +141,6 @@ class StreamSource(_Worded):
         self._log('ends' if self.error is None else 'fails', self.error)
 
 # %% ../../nbs/core/streaming.ipynb #6d88ce2a
-def _check(source: Any, transform_fn: Any) -> None:
-    check_source(source)
-    if not (transform_fn is None or callable(transform_fn)): raise TypeError(f'transform_fn must be callable: {transform_fn!r}')
-
 class _Stoppable:
     "An object whose streams can be counted and stopped."
     def __init__(self, config: StreamConfig): self.config, self._streams = config, _Streams()
@@ -163,9 +159,11 @@ class _Stoppable:
         self._streams.stopped, self._streams.active = True, False
         for source in self._streams.open.copy(): source.stop()
 
-    def _source(self, source: Any, transform_fn: _Transform, last_event_id: str | None = None) -> StreamSource:
-        _check(source, transform_fn)
-        return StreamSource(self.config, self._streams, source, transform_fn, last_event_id)
+    def _opener(self, source: Any, transform_fn: _Transform) -> Callable[[str | None], StreamSource]:
+        "What opens `source` anew for each client, given the client's last id."
+        check_source(source)
+        if not (transform_fn is None or callable(transform_fn)): raise TypeError(f'transform_fn must be callable: {transform_fn!r}')
+        return partial(StreamSource, self.config, self._streams, source, transform_fn)
 
 # %% ../../nbs/core/streaming.ipynb #29e8d219
 async def _arrival(source: StreamSource, ready: asyncio.Event) -> bool:
@@ -192,7 +190,7 @@ class SSEStream(_Stoppable):
         transform_fn: Callable[[Any], Any] | None = None,  # Applied to each item, sync or async; `None` drops the item
     ) -> AsyncGenerator[str, None]:  # In wire format already: every response, and `stream` itself, leave it as it is
         "The frames of `data_source`, which advances only on demand. Raises what the source or the transform raised."
-        source, ready, hub = self._source(data_source, transform_fn), asyncio.Event(), Hub.here()
+        source, ready, hub = self._opener(data_source, transform_fn)(None), asyncio.Event(), Hub.here()
         hub.add(source)
         source.ask(0)
         try:
@@ -212,8 +210,7 @@ class SSEStream(_Stoppable):
         transform_fn: Callable[[Any], Any] | None = None,  # As for `stream`
     ) -> SSEResponse:
         "A response that streams `data_source`."
-        _check(data_source, transform_fn)
-        return StreamResponse(self.config, data_source, partial(self._source, data_source, transform_fn))
+        return StreamResponse(self.config, data_source, self._opener(data_source, transform_fn))
 
 # %% ../../nbs/core/streaming.ipynb #d6bb307d
 class StreamResponse(SSEResponse):
