@@ -25,7 +25,7 @@ from .redis import RedisLog
 from .snapshot import Snapshots
 from .sqlite import SQLiteLog
 from .store import LogError, Post
-from ..core.event import EventParser, Frame, ServerSentEvent, to_event
+from ..core.event import EventParser, Frame, ServerSentEvent, bears_name, to_event
 from ..core.response import ReadySource, SSEResponse
 from ..core.servers import count_workers
 from ..core.source import HEARTBEAT, LINGER, failure, logger
@@ -131,6 +131,7 @@ class _Seeking(_Waiting):
                 with suppress(RuntimeError): task.cancel()  # the loop may be closed
 
 # %% ../../nbs/broadcast/channel.ipynb #bed67bef
+@bears_name
 class Subscription(_Seeking):
     "What is published on some topics, for `async for`: an `Entry` each, and a `Gap` where some are gone. It ends when all its topics have."
     def __init__(self, log: Log, cursor: Cursor):
@@ -453,6 +454,7 @@ class _Reading(_Shared):
         return ChannelResponse(self, feed, heartbeat_interval, send_timeout)
 
 # %% ../../nbs/broadcast/channel.ipynb #605a8d4b
+@bears_name
 class Channel(_Publishing, _Reading):
     "Events for all who listen. Made once, at import; used from any event loop and thread."
     async def disconnect(self,

@@ -11,7 +11,8 @@ import codecs, json, re
 from dataclasses import KW_ONLY, dataclass, fields, is_dataclass, replace
 from datetime import date, time
 from html import escape
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeVar
 
 from fastcore.basics import NotStr
 from fastcore.xtras import UNSET
@@ -162,6 +163,16 @@ def to_frame(
     try: return text.encode()
     except UnicodeEncodeError: return ServerSentEvent(data).encode()  # raises, and names the fault
 
+# %% ../../nbs/core/event.ipynb #bfed03bb
+_Type = TypeVar('_Type', bound=type)
+
+def bears_name(cls: _Type) -> _Type:
+    "Name the public methods that `cls` has from internal bases after it, for error messages and docs."
+    for base in cls.__mro__:
+        for name, method in vars(base).items() if base.__name__.startswith('_') else ():
+            if isinstance(method, FunctionType) and not name.startswith('_'): method.__qualname__ = f'{cls.__name__}.{name}'
+    return cls
+
 # %% ../../nbs/core/event.ipynb #83ed09b7
 class _Lines:
     "The lines of a text that comes as bytes, in chunks."
@@ -189,6 +200,7 @@ def _parsed(**parts: Any) -> ServerSentEvent:
     return event
 
 # %% ../../nbs/core/event.ipynb #2b551b15
+@bears_name
 class EventParser(_Lines):
     "Parse an event stream as browsers do (WHATWG HTML §9.2.6), from chunks of any size."
     def __init__(self) -> None:

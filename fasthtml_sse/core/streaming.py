@@ -18,7 +18,7 @@ from fastcore.xml import FT
 from fasthtml.xtend import Fragment
 
 from . import swap
-from .event import FrameStr, ServerSentEvent, to_html
+from .event import FrameStr, ServerSentEvent, bears_name, to_html
 from .hub import Hub
 from .response import ReadySource, SSEResponse, check_seconds
 from .source import Driver, check_source, drop_source, logger
@@ -178,6 +178,7 @@ async def _arrival(source: StreamSource, ready: asyncio.Event) -> bool:
     return source.ended or bool(source.pending)
 
 # %% ../../nbs/core/streaming.ipynb #706c12af
+@bears_name
 class SSEStream(_Stoppable):
     "A stream of events from a source, for one client."
     def __init__(self,
@@ -285,6 +286,7 @@ class _SwapActions:
         return self._add(swap.morph(content, target, children))
 
 # %% ../../nbs/core/streaming.ipynb #e8f71984
+@bears_name
 class OOBStreamBuilder(_SwapActions):
     "Collects elements for several places of a page; `build` gives one element for one event."
     def add_element(self,

@@ -75,3 +75,11 @@ def written_privates(tree: ast.AST) -> Iterator[str]:
 @each_module
 def test_no_module_writes_to_the_private_attributes_of_another_object(module):
     assert list(written_privates(ast.parse(module.read_text()))) == []
+
+
+@pytest.mark.parametrize('cls', [fasthtml_sse.Channel, fasthtml_sse.EventParser, fasthtml_sse.OOBStreamBuilder, fasthtml_sse.SSEStream,
+    fasthtml_sse.Subscription], ids=lambda cls: cls.__name__)
+def test_errors_name_the_class_that_users_have(cls):
+    "Not the internal bases it is made of."
+    methods = [getattr(cls, name) for name in dir(cls) if not name.startswith('_')]
+    assert [m.__qualname__ for m in methods if hasattr(m, '__qualname__') and not m.__qualname__.startswith(f'{cls.__name__}.')] == []
