@@ -415,8 +415,11 @@ class _Publishing(_Shared):
 # %% ../../nbs/broadcast/channel.ipynb #97c97549
 class ChannelResponse(SSEResponse):
     "The response of a channel."
-    def __init__(self, channel: _Reading, feed: Callable[[str | None], Feed], heartbeat_interval: float | None, send_timeout: float):
-        super().__init__(channel.subscribe, heartbeat_interval=heartbeat_interval, send_timeout=send_timeout)
+    def __init__(self,
+        channel: _Reading, feed: Callable[[str | None], Feed], since: str, heartbeat_interval: float | None, send_timeout: float
+    ):
+        headers = {'since': 'start'} if since == 'start' else None  # a page that fetches itself anew has to begin there again
+        super().__init__(channel.subscribe, heartbeat_interval=heartbeat_interval, send_timeout=send_timeout, headers=headers)
         self._feed = feed
 
     def open(self, last_event_id: str | None) -> ReadySource: return self._feed(last_event_id)
@@ -451,7 +454,7 @@ class _Reading(_Shared):
         def feed(after: str | None) -> Feed:
             cursor = Cursor(self.log, names, after, None if snapshot else since, not_before)
             return self._reader(Feed(self.log, cursor, snapshot, self._snapshots))
-        return ChannelResponse(self, feed, heartbeat_interval, send_timeout)
+        return ChannelResponse(self, feed, since, heartbeat_interval, send_timeout)
 
 # %% ../../nbs/broadcast/channel.ipynb #605a8d4b
 @bears_name

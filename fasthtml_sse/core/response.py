@@ -280,6 +280,13 @@ def _headers(heartbeat_interval: float | None, more: Mapping[str, str] | None) -
     if heartbeat_interval is not None: own['heartbeat-interval'] = f'{heartbeat_interval:g}'
     return own | {name.lower(): value for name, value in (more or {}).items()}
 
+_EXPOSED = b'heartbeat-interval, since, retry-after'
+
+def _head_for(scope: Scope, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    "`headers`, and for a page of another origin the names of those that it may read (Fetch §3.3.4)."
+    is_foreign = any(name == b'origin' for name, _ in scope['headers'])
+    return [*headers, (b'access-control-expose-headers', _EXPOSED)] if is_foreign else headers
+
 # %% ../../nbs/core/response.ipynb #85165760
 class Pageless(Response):
     "A response that FastHTML sends as it is."
@@ -322,7 +329,7 @@ class SSEResponse(Pageless):
         return Driver(self.source, last_event_id=last_event_id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head = {'type': 'http.response.start', 'status': self.status_code, 'headers': self.raw_headers}
+        head = {'type': 'http.response.start', 'status': self.status_code, 'headers': _head_for(scope, self.raw_headers)}
         if scope['method'] == 'HEAD':
             drop_source(self.source)
             await send(head)
