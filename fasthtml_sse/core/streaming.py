@@ -273,13 +273,21 @@ class _SwapActions:
         self.elements.append(element)
         return self
 
-    def append(self, content: Any, target: str) -> Self: "As `swap.append`."; return self._add(swap.append(content, target))
     def prepend(self, content: Any, target: str) -> Self: "As `swap.prepend`."; return self._add(swap.prepend(content, target))
     def before(self, content: Any, target: str) -> Self: "As `swap.before`."; return self._add(swap.before(content, target))
     def after(self, content: Any, target: str) -> Self: "As `swap.after`."; return self._add(swap.after(content, target))
     def update(self, content: Any, target: str) -> Self: "As `swap.update`."; return self._add(swap.update(content, target))
     def replace(self, element: Any, target: str) -> Self: "As `swap.replace`."; return self._add(swap.replace(element, target))
     def remove(self, target: str) -> Self: "As `swap.remove`."; return self._add(swap.remove(target))
+    def refresh(self) -> Self: "As `swap.refresh`."; return self._add(swap.refresh())
+
+    def append(self, content: Any, target: str, keep: int | None = None) -> Self:
+        "As `swap.append`."
+        return self._add(swap.append(content, target, keep))
+
+    def upsert(self, element: Any, target: str, keep: int | None = None) -> Self:
+        "As `swap.upsert`."
+        return self._add(swap.upsert(element, target, keep))
 
     def morph(self, content: Any, target: str, children: bool = False) -> Self:
         "As `swap.morph`."

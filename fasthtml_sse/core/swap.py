@@ -17,7 +17,7 @@ from .event import to_html
 
 # %% auto #0
 __all__ = ['selector', 'children', 'wrapped', 'sole_element', 'marked', 'append', 'prepend', 'before', 'after', 'update',
-           'replace', 'remove', 'morph']
+           'replace', 'remove', 'morph', 'upsert', 'refresh']
 
 # %% ../../nbs/core/swap.ipynb #cfc1c9fb
 _ident = r'-?(?:[_a-zA-Z]|[^\x00-\x7f])(?:[\w-]|[^\x00-\x7f])*'
@@ -105,14 +105,23 @@ def marked(element: Any, attrs: dict[str, str], defaults: dict[str, str] = {}) -
     return _nest(FT(el.tag, el.children, {**defaults, **el.attrs, **attrs}, void_=el.void_))
 
 # %% ../../nbs/core/swap.ipynb #39afe22b
-def _wrap(style: str, content: Any, target: str) -> FT: return wrapped(content, {'hx-swap-oob': f'{style}:{selector(target)}'})
+def _wrap(style: str, content: Any, target: str, attrs: dict[str, str] = {}) -> FT:
+    return wrapped(content, {'hx-swap-oob': f'{style}:{selector(target)}', **attrs})
+
+def _bound(keep: int | None) -> dict[str, str]:
+    "The attribute that bounds a list."
+    if keep is None: return {}
+    if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
+        raise ValueError(f'keep must be a whole number of children, at least 1, or None for all: {keep!r}')
+    return {'sse-keep': str(keep)}
 
 def append(
     content: Any,  # An FT, text, `NotStr`, or a list or tuple of these, all of one kind
     target: str,  # Where to: `#id`, an id alone, `.class`, `tag.class` or `[name="value"]`
-) -> FT:  # Raises `ValueError` for mixed content or an unsafe target, `TypeError` for what is no content; so do the others
+    keep: int | None = None,  # How many children `target` has afterwards at most, the last ones; `None` keeps all
+) -> FT:  # Raises `ValueError` for mixed content, an unsafe target or such a `keep`, `TypeError` for what is no content; so do the others
     "Add `content` as the last children of `target`."
-    return _wrap('beforeend', content, target)
+    return _wrap('beforeend', content, target, _bound(keep))
 
 def prepend(content: Any, target: str) -> FT:
     "Add `content` as the first children of `target`."
@@ -156,3 +165,19 @@ def morph(
 ) -> FT:
     "Change `target` into `content` with as few changes as possible, so that focus and what the user has typed survive."
     return _wrap('innerMorph', content, target) if children else _in_place('outerMorph', content, target)
+
+# %% ../../nbs/core/swap.ipynb #b4749d72
+def upsert(
+    element: Any,  # One element, with an id of its own
+    target: str,  # The list to which it is appended, if its id is not in the page; as for `append`
+    keep: int | None = None,  # As for `append`
+) -> FT:
+    "Put `element` in the place of the one with its id, or append it to `target`. Raises `ValueError` without an id, and as `append` does."
+    el = sole_element(element, ['an id'])
+    if not el.attrs.get('id'): raise ValueError(f'upsert finds an element again by its id: give it one, as in {el.tag.title()}(…, id="m1")')
+    return _wrap('beforeend', el, target, {'sse-upsert': '', **_bound(keep)})
+
+# %% ../../nbs/core/swap.ipynb #05eb1707
+def refresh() -> FT:
+    "Have the page fetch itself anew and morph."
+    return FT('div', (), {'hx-swap-oob': 'none:body', 'sse-refresh': ''})

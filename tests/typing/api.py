@@ -73,7 +73,9 @@ end_streams()
 
 # Swaps
 elements: list[Any] = [
-    swap.append(Li('new'), '#list'),
+    swap.append(Li('new'), '#list', keep=10),
+    swap.upsert(Li('new', id='new'), '#list', keep=10),
+    swap.refresh(),
     swap.prepend(Li('new'), 'list'),
     swap.before(Div(), '#a'),
     swap.after(Div(), '.b'),

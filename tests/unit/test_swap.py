@@ -79,6 +79,24 @@ def test_remove_and_morph():
     assert html(swap.morph(Div('x', id='a'), '#a')) == '<div id="a" hx-swap-oob="outerMorph:#a">x</div>'
     assert html(swap.morph([Li('x')], '#a', children=True)) == '<ul hx-swap-oob="innerMorph:#a"><li>x</li></ul>'
 
+def test_a_list_is_bounded():
+    assert html(swap.append([Li(1), Li(2)], '#a', keep=9)) == '<ul hx-swap-oob="beforeend:#a" sse-keep="9"><li>1</li><li>2</li></ul>'
+    row = '<table><tbody hx-swap-oob="beforeend:#a" sse-upsert="" sse-keep="9"><tr id="r"><td>x</td></tr></tbody></table>'
+    assert html(swap.upsert(Tr(Td('x'), id='r'), '#a', keep=9)) == row
+
+@pytest.mark.parametrize('keep', [0, -1, True, 1.5, '9'])
+def test_other_bounds_are_refused(keep):
+    with pytest.raises(ValueError, match='keep must be a whole number of children'): swap.append(Li(1), '#a', keep)
+    with pytest.raises(ValueError, match='keep must be a whole number of children'): swap.upsert(Li(1, id='b'), '#a', keep)
+
+def test_an_upsert_is_one_element_with_an_id():
+    assert html(swap.upsert(Li('x', id='b'), 'a')) == '<ul hx-swap-oob="beforeend:#a" sse-upsert=""><li id="b">x</li></ul>'
+    with pytest.raises(ValueError, match='upsert finds an element again by its id'): swap.upsert(Li('x'), 'a')
+    for bad in ('text', [Li(id='b'), Li(id='c')]):
+        with pytest.raises(TypeError, match='pass one element'): swap.upsert(bad, 'a')
+
+def test_a_refresh_names_nothing(): assert html(swap.refresh()) == '<div hx-swap-oob="none:body" sse-refresh=""></div>'
+
 @pytest.mark.parametrize('target, selector', [
     ('#a', '#a'),
     ('a', '#a'),
@@ -218,7 +236,9 @@ def test_every_method_but_build_returns_the_builder():
     calls = [
         b.add_element(P()),
         b.add_elements([]),
-        b.append(P(), 'a'),
+        b.append(P(), 'a', keep=1),
+        b.upsert(P(id='b'), 'a', keep=1),
+        b.refresh(),
         b.prepend(P(), 'a'),
         b.before(P(), 'a'),
         b.after(P(), 'a'),
