@@ -32,9 +32,10 @@ test-rest: $(DEVELOPING)
 	@$(PYTEST) -m full
 	@$(MAKE) --no-print-directory coverage
 
-checks: $(VENV)/.developing  ## check style, types, notebooks, README, site and wheel
+checks: $(DEVELOPING)  ## check style, types, notebooks, script, README, site and wheel
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy fasthtml_sse --no-error-summary
+	@$(BIN)/python tools/script.py --check
 	@$(BIN)/python tools/sync.py --check
 	@$(BIN)/python tools/readme.py --check
 	@$(BIN)/python tools/docs.py
@@ -48,7 +49,8 @@ coverage: $(VENV)/.developing  ## say what the tests run of the package, and eac
 mutations: $(DEVELOPING)  ## take out one safeguard after the other: a test has to notice
 	@$(BIN)/python -m tests.mutations
 
-sync: $(VENV)/.developing  ## write modules, saved outputs and README from the notebooks
+sync: $(DEVELOPING)  ## write modules, saved outputs and README from the notebooks, and the script for pages
+	@$(BIN)/python tools/script.py
 	@$(BIN)/python tools/sync.py
 	@$(BIN)/python tools/readme.py
 

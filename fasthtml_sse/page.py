@@ -7,14 +7,17 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/page.html.md"""
 # %% ../nbs/page.ipynb #a4f7e6a7
 from __future__ import annotations
 
+import gc, sys
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
+from weakref import ref
 
+from fastcore.imports import IN_NOTEBOOK
 from fastcore.xml import FT
-from fasthtml.common import Script, Style, ft_hx
+from fasthtml.common import FastHTML, Script, Style, ft_hx, htmxsrc
 from starlette.applications import Starlette
 from starlette.datastructures import URL
 from starlette.requests import Request
@@ -24,33 +27,64 @@ from starlette.routing import Route
 # %% auto #0
 __all__ = ['sse_headers', 'sse_script', 'SSESource', 'ConnectionStatus']
 
-# %% ../nbs/page.ipynb #fad64da0
-_IDIOMORPH = 'https://cdn.jsdelivr.net/npm/idiomorph@0.7.4/dist/idiomorph.min.js'
+# %% ../nbs/page.ipynb #d6847216
+def _file(name: str) -> str: return (files('fasthtml_sse')/name).read_text(encoding='utf-8')
+
+def _digest(text: str) -> str: return sha256(text.encode()).hexdigest()[:12]
+
+def _sources() -> str:
+    "The files that are read, as one script. It takes Idiomorph as a function, which it calls where htmx is of version 2."
+    files = '\n'.join(_file(f'sse_{name}.js') for name in ('stream', 'share', 'keep', 'source'))
+    return f'(loadIdiomorph => {{\n{files}\n}})(IDIOMORPH)\n'
 
 @cache
-def _script(morph: bool) -> str:
-    "The script of our elements, and with `morph` what htmx 2 needs to use Idiomorph."
-    names = ['sse_source.js', 'sse_morph.js'] if morph else ['sse_source.js']
-    return '\n'.join((files('fasthtml_sse')/name).read_text(encoding='utf-8') for name in names)
+def _script() -> str:
+    "What pages get: made small by `tools/script.py`, unless a file has changed since."
+    sources, (made_of, _, small) = _sources(), _file('sse.min.js').partition('\n')
+    ours = small if made_of == f'// {_digest(sources)}' else sources
+    return ours.replace('IDIOMORPH', f"() => {{ {_file('idiomorph.min.js')}; return Idiomorph }}")
 
 @cache
-def _version(morph: bool) -> str: return sha256(_script(morph).encode()).hexdigest()[:12]
+def _version() -> str: return _digest(_script())
 
+# %% ../nbs/page.ipynb #6f36fce8
 _look = '''
 :where(.sse-status) { display: inline-flex; align-items: center; gap: .45em }
 :where(.sse-status:empty) { display: none }
 :where(.sse-status)::before { content: ""; width: .6em; height: .6em; border-radius: 50%; background: #8a8f98 }
 :where(.sse-live)::before { background: #16a34a }
-:where(.sse-reconnecting)::before { background: #e08a00 }'''
+:where(.sse-reconnecting)::before { background: #e08a00 }
+:where(.sse-ended)::before { background: #2f6fdb }
+:where(.sse-stopped, .sse-ended[outcome=failed], .sse-ended[outcome=lost])::before { background: #d02f2f }'''
 
+# %% ../nbs/page.ipynb #3d399249
+_in_notebook = '''(run => {
+  const desk = frameElement?.srcdoc ? parent.document : document
+  if (!desk.querySelector('#jupyter-config-data')) return run()
+  window.sseResolve = src => {
+    let address = src
+    const request = {get action() { return src }, set action(url) { address = url }}
+    desk.body.dispatchEvent(new CustomEvent('htmx:configRequest', {detail: {ctx: {request}}}))
+    return address
+  }
+  if (window.htmx || desk != document) return run()
+  let script = document.querySelector('script[src*="/htmx.org@"]')
+  if (!script) {
+    script = document.head.appendChild(document.createElement('script'))
+    script.onerror = () => script.remove()
+    script.src = '%s'
+  }
+  script.addEventListener('load', run)
+})(() => { %s })'''
+
+# %% ../nbs/page.ipynb #dccde0c4
 def sse_headers(
     src: str | None = None,  # The address at which `sse_script` serves the script; without, it is written into each page
-    morph: bool | str = False,  # Whether `swap.morph` is to work on htmx 2 too: with Idiomorph from its public address, or from this one
+    morph: bool | str = False,  # Of no effect: what `swap.morph` needs on htmx 2 is part of the script
 ) -> tuple[FT, ...]:  # For `fast_app(hdrs=…)`, after the app's htmx
     "The tags that a page with an `SSESource` needs in its head."
-    merge = [Script(src=_IDIOMORPH if morph is True else morph)] if morph else []
-    ours = Script(src=f'{src}?v={_version(bool(morph))}{"&morph" if morph else ""}') if src else Script(_script(bool(morph)))
-    return *merge, ours, Style(_look)
+    if src: return Script(src=f'{src}?v={_version()}'), Style(_look)
+    return Script(_in_notebook % (htmxsrc.src, _script()) if IN_NOTEBOOK else _script()), Style(_look)
 
 # %% ../nbs/page.ipynb #49cda669
 def sse_script(
@@ -60,13 +94,43 @@ def sse_script(
     "Serve the script of the page elements at `path`. Raises `ValueError` for a path without `/` before it."
     if not path.startswith('/'): raise ValueError(f"path must begin with '/': {path!r}")
     def serve(request: Request) -> Response:
-        morph = 'morph' in request.query_params
-        version = _version(morph)
+        version = _version()
         forever = request.query_params.get('v') == version
         headers = {'etag': f'"{version}"', 'cache-control': 'public, max-age=31536000, immutable' if forever else 'no-cache'}
         if request.headers.get('if-none-match') == headers['etag']: return Response(status_code=304, headers=headers)
-        return Response(_script(morph), media_type='text/javascript', headers=headers)
+        return Response(_script(), media_type='text/javascript', headers=headers)
     app.router.routes.insert(0, Route(path, serve))  # before the static files of `fast_app`, which claim every .js
+
+# %% ../nbs/page.ipynb #d2514e6e
+class _Apps:
+    "The apps of this process."
+    known: list[ref[FastHTML]] = []
+    references = 0  # to their class: each app is one
+
+    @classmethod
+    def look(cls) -> bool:
+        "Whether one of them is in debug mode."
+        apps, references = [app() for app in cls.known], sys.getrefcount(FastHTML)
+        if references != cls.references or None in apps:
+            apps = [app for app in gc.get_referrers(FastHTML) if isinstance(app, FastHTML)]
+            cls.known, cls.references = [ref(app) for app in apps], references
+        return any(app.debug for app in apps if app is not None)
+
+    @classmethod
+    def any_debug(cls) -> bool:
+        "The same, without apps that are only waiting to be collected."
+        return cls.look() and (gc.collect(), cls.look())[1]
+
+_HINT = """{
+const me = document.currentScript, source = me.parentElement, look = () => {
+    if (customElements.get('sse-source')) return
+    source.textContent = 'This page has an <sse-source>, and not its script: fast_app(hdrs=sse_headers())'
+    console.error(source.textContent)
+}
+me.remove()
+if (document.readyState == 'complete') look()
+else addEventListener('load', look)
+}"""
 
 # %% ../nbs/page.ipynb #9f08dcf5
 def _address(url: Any) -> str:
@@ -82,20 +146,25 @@ def SSESource(
     url: str | URL | Callable[..., Any],  # What to listen to: an address, or a route function
     after: str | None = None,  # The id at which this page is rendered: the stream goes on after it, and nothing is lost in between
     shared: bool | str = False,  # Whether all tabs of the browser share one connection; a text keeps apart who must not, such as users
+    credentials: bool = False,  # Whether another origin gets the cookies it has set; its own origin always does
+    login: str | URL | Callable[..., Any] | None = None,  # Where the page goes if the stream is refused: an address, or a route function
     **attrs: Any,  # Attributes of the element; `hx_swap` says what becomes of messages that name no place
 ) -> FT:
     "An element that keeps its page live: htmx swaps in what `url` streams. Raises `TypeError` or `ValueError` for what is no address."
     if not (after is None or isinstance(after, str)): raise TypeError(f'after must be the id of an event, a text: {after!r}')
     if not isinstance(shared, (bool, str)): raise TypeError(f'shared must be True, False or a text: {shared!r}')
     if shared == '': raise ValueError("shared='' would share among all: pass True for that, or a text that names the user")
-    return ft_hx('sse-source', src=_address(url), after=after, shared=shared, **attrs)
+    if not isinstance(credentials, bool): raise TypeError(f'credentials must be True or False: {credentials!r}')
+    login = None if login is None else _address(login)
+    hint = (Script(_HINT),) if _Apps.any_debug() else ()
+    return ft_hx('sse-source', *hint, src=_address(url), after=after, shared=shared, credentials=credentials, login=login, **attrs)
 
 # %% ../nbs/page.ipynb #2aff7d84
 def ConnectionStatus(
     of: str | None = None,  # The id of an `SSESource`; without, the worst of the page counts
     cls: str = '',  # More classes
-    **attrs: Any,  # Attributes of the element; `live`, `connecting`, `reconnecting` and `stopped` are other words for these states
+    **attrs: Any,  # Attributes of the element; `live`, `reconnecting`, … are other words for a state, `refused`, … for a reason
 ) -> FT:
-    "An element that says whether the page is live; its class is `sse-live`, `sse-connecting`, `sse-reconnecting` or `sse-stopped`."
+    "An element that says whether the page is live; its class is `sse-live`, `sse-reconnecting`, … by the state."
     if not (of is None or isinstance(of, str) and of.removeprefix('#')): raise TypeError(f'of must be the id of an SSESource: {of!r}')
     return ft_hx('sse-status', of=of and of.removeprefix('#'), cls=f'sse-status {cls}'.strip(), role='status', **attrs)

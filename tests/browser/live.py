@@ -12,19 +12,18 @@ import pytest
 import uvicorn
 from fasthtml.common import FT, Div, FastHTML, Link, Meta, Script, fast_app
 
-import fasthtml_sse
+from fasthtml_sse import sse_headers
 
 NPM = Path(__file__).parent.parent / 'node_modules'
-MORPH = Path(fasthtml_sse.__file__).parent / 'sse_morph.js'
 GIVEN = os.environ.get('HTMX', '').split()  # other versions of htmx, which have been installed as these are
 SHIPPED = GIVEN or ['2.0.7', '4.0.0']  # those that FastHTML loads, its default first
 BUILDS = GIVEN or ['2.0.7', '2.0.11', '4.0.0', '4.0.1']  # tests/package.json installs each of them as htmx-<version>
 
 
 def scripts(build: str) -> list[str]:
-    "The files of one htmx: itself, its extension for streams, and what it needs to morph."
+    "The files of one htmx: itself, and its extension for streams."
     if build.startswith('4.'): return [f'htmx-{build}/dist/htmx.js', f'htmx-{build}/dist/ext/hx-sse.js']
-    return [f'htmx-{build}/dist/htmx.js', 'htmx-ext-sse/dist/sse.js', 'idiomorph/dist/idiomorph.js']
+    return [f'htmx-{build}/dist/htmx.js', 'htmx-ext-sse/dist/sse.js']
 
 
 def make_app(*content: FT, build: str | None = None) -> FastHTML:
@@ -34,7 +33,7 @@ def make_app(*content: FT, build: str | None = None) -> FastHTML:
         if not (NPM / file).exists(): pytest.skip(f'{file} is missing: run `npm ci` in tests/')
     hdrs = [Link(rel='icon', href='data:,'), Meta(name='htmx-config', content='{"metaCharacter": "-"}')]
     hdrs += [Script(src=f'/{file}') for file in files]
-    if any('idiomorph' in file for file in files): hdrs.append(Script(MORPH.read_text(encoding='utf-8')))
+    if files: hdrs += sse_headers()
     app, rt = fast_app(default_hdrs=False, hdrs=hdrs, static_path=str(NPM), secret_key='of no use')
     @rt('/')
     def get(): return content

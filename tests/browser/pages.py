@@ -43,9 +43,9 @@ def page_app(build: str, headers: tuple | None = None, **settings: Any) -> tuple
 
 
 def answer_from_npm(context: Any, build: str) -> None:
-    "Answer what the pages of `context` ask of public addresses: htmx, its extension and Idiomorph from npm, the rest with nothing."
-    htmx, extension, *_ = scripts(build)
-    files = {'/hx-sse|/htmx-ext-sse@': extension, '/htmx\\.org@': htmx, '/idiomorph@': 'idiomorph/dist/idiomorph.min.js'}
+    "Answer what the pages of `context` ask of public addresses: htmx and its extension from npm, the rest with nothing."
+    htmx, extension = scripts(build)
+    files = {'/hx-sse|/htmx-ext-sse@': extension, '/htmx\\.org@': htmx}
     def answer(route: Any) -> None:
         file = next((file for part, file in files.items() if re.search(part, route.request.url)), None)
         kind = 'text/css' if route.request.url.endswith('.css') else 'text/javascript'
