@@ -51,6 +51,7 @@ def requests_within(page, seconds: int) -> int:
     asked = []
     page.on('request', lambda request: asked.append(request.url) if request.url.endswith('/events') else None)
     for _ in range(seconds * 4):
+        page.wait_for_function('source.state != "live"')  # one that stays so for long is a success
         page.clock.fast_forward(250)
         page.evaluate('fetch("/nothing").then(answer => answer.text())')
     return len(asked)
