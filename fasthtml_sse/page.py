@@ -42,7 +42,7 @@ def _script() -> str:
     "What pages get: made small by `tools/script.py`, unless a file has changed since."
     sources, (made_of, _, small) = _sources(), _file('sse.min.js').partition('\n')
     ours = small if made_of == f'// {_digest(sources)}' else sources
-    return ours.replace('IDIOMORPH', f"() => {{ {_file('idiomorph.min.js')}; return Idiomorph }}")
+    return ours.replace('IDIOMORPH', f"()=>{{{_file('idiomorph.min.js')}return Idiomorph}}")
 
 @cache
 def _version() -> str: return _digest(_script())

@@ -15,7 +15,7 @@ const mayMorph = (old, next) => !drafts.has(old) || old != document.activeElemen
 // The properties with what a field says, and with what the server's markup has it say
 const properties = field => field.localName == 'option' ? ['selected', 'defaultSelected'] :
   /^(checkbox|radio)$/.test(field.type) ? ['checked', 'defaultChecked'] :
-  field.files ? ['files', 'files'] : 'form' in field ? ['value', 'defaultValue'] : ['innerHTML', 'innerHTML']
+  field.files ? ['files', 'type'] : 'form' in field ? ['value', 'defaultValue'] : ['innerHTML', 'innerHTML']
 
 // What two fields have in common that are the same to the user
 const kind = field => [field.closest('[id]')?.id, field.localName, field.type, (field.closest('select') ?? field).getAttribute('name'),
@@ -35,7 +35,7 @@ const opened = root => within('details[open], dialog[open], [popover]', root).fi
 
 // Opens in the markup `next` what is open in `root`, so that a morph does not close it; and takes away what would take the focus
 function prepare(root, next) {
-  for (const element of all('[autofocus]', next)) element.removeAttribute('autofocus')
+  for (const element of within('[autofocus]', next)) element.removeAttribute('autofocus')
   for (const box of opened(root)) {
     const twin = locate(box, root)(next)
     if (twin && !box.popover) twin.setAttribute('open', '')
@@ -79,12 +79,13 @@ function keep(root) {
 
   return () => {
     const now = root.isConnected ? root : byId(root.id, around) ?? around
-    const free = new Set(all(FIELDS, around)), last = []  // fields that are nobody's yet
+    const free = new Set(all(FIELDS, around)), last = [], twins = new Map  // `free`: fields that are nobody's yet
     const stayed = fields.map(([field, was]) => kind(field) == was && free.delete(field) && field)
     for (const [field, was, what, markup, isBusy] of fields) {
       const twin = stayed.shift() || [...free].find(other => kind(other) == was)
       if (!twin) continue
       free.delete(twin)
+      twins.set(field, twin)
       const [says, given] = properties(twin), put = value => { if (twin[says] != value) twin[says] = value }
       if (!isBusy && twin[given] != markup && twin[given] != what) {
         drafts.delete(twin)
@@ -96,15 +97,15 @@ function keep(root) {
     }
     for (const put of last) put()
     for (const [element, find, restore] of notes) {
-      const twin = element.isConnected ? element : find && find(now)
-      if (twin) restore(twin)
+      const twin = twins.get(element) ?? (element.isConnected ? element : find && find(now))
+      try { if (twin) restore(twin) } catch {}  // it has become another kind
     }
   }
 }
 
 const isHtmx2 = () => htmx.version.startsWith('2.')
 function swap(element, text, style) {
-  if (isHtmx2()) return htmx.swap(element, text, {swapStyle: style.split(' ')[0], swapDelay: 0, settleDelay: 0}, {contextElement: element})
+  if (isHtmx2()) return htmx.swap(element, text, {swapStyle: style.split(' ')[0], swapDelay: 0, settleDelay: 0, transition: false}, {contextElement: element})
   // htmx 4 would do this with `location.href`, which is refused where the page's address holds a password
   if (!history.state?.htmx) history.replaceState({htmx: true}, '')
   return htmx.swap({text, sourceElement: element, target: element, swap: style})

@@ -9,10 +9,10 @@ ready.then(teach)
 
 const ADVICE = {
   'no-stream': ', which is no event stream: is the handler decorated with @sse?',
-  'not-found': ': is there a route, or the app mounted elsewhere?',
+  'not-found': ': is there a route, with its prefix?',
   method: ': let it take GET',
-  refused: ': is a parameter missing or a login?',
-  network: ': is the server up, do CORS and CSP allow it?',
+  refused: ': is a parameter or login missing?',
+  network: ': down, or forbidden by CORS or CSP?',
   'no-target': ' is not in the page',
   'no-connection': ': no connection left, see shared=True'
 }
@@ -20,9 +20,10 @@ const ADVICE = {
 // Says once what is wrong, and what to do
 const complaints = new Set
 function complain(what, reason) {
-  if (!ADVICE[reason] || complaints.has(what + reason) || complaints.size > 99) return
-  complaints.add(what + reason)
-  console.error(what + ADVICE[reason])
+  const text = what + ADVICE[reason]
+  if (!ADVICE[reason] || complaints.has(text) || complaints.size > 99) return
+  complaints.add(text)
+  console.error(text)
 }
 
 // An address as fetch takes it: without a password
@@ -35,10 +36,10 @@ function strip(address) {
 // In a notebook the page is Jupyter's, which knows where the app is, and must not be morphed
 const resolve = src => strip(window.sseResolve?.(src) ?? src)
 
-const oob = element => /^([^:]*):?(.*)/s.exec(element.getAttribute('hx-swap-oob')).slice(1)
+// The selector in `hx-swap-oob`, or the element's own id
+const oob = element => /:(.*)/s.exec(element.getAttribute('hx-swap-oob'))?.[1] ?? `#${CSS.escape(element.id)}`
 const target = element => {
-  const [, selector] = oob(element)
-  try { return document.querySelector(selector || `#${CSS.escape(element.id)}`) } catch { return document.body }  // of which htmx complains
+  try { return document.querySelector(oob(element)) } catch { return document.body }  // of which htmx complains
 }
 
 async function swapIn(source, text) {
@@ -63,9 +64,9 @@ async function swapIn(source, text) {
     await swap(source, morphs[0] || there[0] ? message.innerHTML : text, source.getAttribute('hx-swap') ?? (isNamed ? 'none' : 'innerHTML'))
     for (const restore of restores) restore()
     for (const element of lacks) if (!isHtmx2() || !target(element)) {  // htmx 2 finds what came in the same message
-      source.become({reason: 'no-target', error: oob(element)[1] || `#${element.id}`})
+      source.become({reason: 'no-target', error: oob(element)})
     }
-    for (const list of all('[sse-keep]', content)) {
+    for (const list of all('[hx-swap-oob][sse-keep]', content)) {
       for (const child of [...target(list)?.children ?? []].slice(0, -list.getAttribute('sse-keep'))) swap(child, '', 'delete')
     }
     if (content.querySelector('[sse-refresh]')) while (!await refresh());
@@ -76,17 +77,17 @@ const pause = ms => new Promise(done => setTimeout(done, ms))
 
 // Fetches the page and morphs it: once for all who ask meanwhile, one after the other, and not while a request of the page is under way.
 // A page that is told of gaps in a row does so more and more slowly. Gives whether that went well.
-let asked, refreshing, isMorphing, gaps = 0, took = 0
+let asked, refreshing, isMorphing, gaps = 0, failed = 0
 const calm = makeTimer(() => gaps = 0)
 
 function refresh(isGap) {
   return asked ??= Promise.resolve(refreshing).then(async () => {
     calm(0)
-    await pause(isGap ? gaps && Math.min(1000 * 2 ** gaps, SLOWEST) * (1 + Math.random() / 2) : 150 + (150 + 4 * took) * Math.random())
+    await pause(isGap ? gaps && Math.min(1000 * 2 ** gaps, SLOWEST) * (1 + Math.random() / 2) : 150 + 300 * Math.random())
     if (isGap) gaps++
     for (let n = 0; n < 100 && document.querySelector('.htmx-request'); n++) await pause(50)
     asked = undefined
-    refreshing = fetchPage().then(() => true, error => { console.error(error); return pause(5000) })
+    refreshing = fetchPage().then(() => !(failed = 0), error => { console.error(error); return pause(5000 * ++failed) })
     calm(SETTLED)
     return refreshing
   })
@@ -95,12 +96,11 @@ function refresh(isGap) {
 async function fetchPage() {
   if (window.sseResolve) return
   const sources = all('sse-source').map(source => [source, source.getAttribute('after')])
-  const {href} = location, began = Date.now(), answer = await fetch(strip(href), {cache: 'no-store'})
+  const {href} = location, answer = await fetch(strip(href), {cache: 'no-store', signal: AbortSignal.timeout(PATIENCE)})
   if (!answer.ok) throw Error(`${answer.status} ${href}`)
   if (answer.redirected) return location.assign(answer.url)
   const {body, title} = new DOMParser().parseFromString(await answer.text(), 'text/html')
-  took = Date.now() - began  // what is slow is asked by many
-  if (location.href != href) return
+  if (location.href != href) return fetchPage()
   prepare(document.body, body)
   isMorphing = true
   const restore = keep(document.body)
@@ -210,7 +210,8 @@ class SSESource extends HTMLElement {
     this.#show()
     if (!isNews) return
     this.#fire('status', {state, reason, status, outcome: this.#outcome})
-    const login = state == 'stopped' && reason && this.#fire('denied', {status}) && this.getAttribute('login')
+    if (state != 'stopped' || !reason || !this.#fire('denied', {status})) return
+    const login = this.getAttribute('login')
     if (login) location.assign(login)
   }
 

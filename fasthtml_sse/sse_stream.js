@@ -49,7 +49,7 @@ async function takePlace(robs, leave) {
     const free = await lock(place, {ifAvailable: true})
     if (free) return free
   }
-  if (robs && !document.hidden) return lock(1 + Math.random() * 5 | 0, {steal: true})
+  if (robs) return lock(1 + Math.random() * 5 | 0, {steal: true})
 }
 
 const REASONS = {404: 'not-found', 405: 'method', 429: 'too-many', 503: 'too-many'}
@@ -58,7 +58,7 @@ const REASONS = {404: 'not-found', 405: 'method', 429: 'too-many', 503: 'too-man
 // the page is looked at again, or the network is back; `close()` ends it.
 function request(url, id, tell, credentials) {
   const isForeign = new URL(url).origin != origin
-  let attempt, closed = false, retry = 1000, failures = 0, patience, heard, hurries = true, resume
+  let attempt, closed = false, retry = 1000, failures = 0, patience, heard, hurries = !document.hidden, resume
   const take = message => closed || tell(message)
   const expectWithin = makeTimer(() => attempt.abort()), settleWithin = makeTimer(() => failures = 0)
 
@@ -105,7 +105,7 @@ function request(url, id, tell, credentials) {
     while (!closed) {
       attempt = new AbortController()
       let over, isRobbed
-      const free = await takePlace(hurries, () => { if (id) attempt.abort(isRobbed = true) })
+      const free = await takePlace(hurries, () => attempt.abort(isRobbed = true))
       hurries = false
       const fail = ({message}) => attempt.signal.aborted || {reason: 'network', error: `${url}: ${message}`}
       if (free && !closed) over = await read().catch(fail)

@@ -9,6 +9,7 @@ TERSER = Path(__file__).parent.parent/'tests/node_modules/.bin/terser'
 
 
 def minify(source: str) -> str:
+    if not TERSER.exists(): sys.exit('terser is missing: run `make tests/node_modules/.package-lock.json`')
     command = [TERSER, '--ecma', '2022', '--compress', 'passes=2,unsafe_arrows=true', '--mangle']
     return subprocess.run(command, input=source, text=True, capture_output=True, check=True).stdout
 

@@ -41,8 +41,9 @@ MOVES = dict(
 
 @pytest.mark.parametrize('move', ['before', *(pytest.param(move, marks=FULL) for move in ('wrapped', 'away'))])
 @pytest.mark.parametrize('way', ['morph', 'refresh'])
-def test_what_was_entered_stays_where_the_form_has_moved(visit, build, way, move):
-    pages = Pages(build, lambda version: MOVES[move](fields(True)) if version else fields(True))
+@pytest.mark.parametrize('named', [True, pytest.param(False, marks=FULL)], ids=['named', 'nameless'])
+def test_what_was_entered_stays_where_the_form_has_moved(visit, build, way, move, named):
+    pages = Pages(build, lambda version: MOVES[move](fields(named)) if version else fields(named))
     with visit(pages.app, build) as page:
         page.evaluate(FILL)
         page.click('[contenteditable]')
@@ -101,6 +102,8 @@ def test_who_types_nowhere_is_not_sent_to_a_field(visit, build):
     pages = Pages(build, lambda version: [Input(id='search', autofocus=version > 0), Button('B', id='button')])
     with visit(pages.app, build) as page:
         pages.change(page, 'refresh')
+        pages.channel.publish_sync(swap.morph(Input(id='search', autofocus=True, title='new'), '#search'))
+        page.wait_for_selector('[title=new]')
         assert page.evaluate('document.activeElement == document.body')
         page.focus('#button')
         pages.change(page, 'morph')
@@ -164,7 +167,8 @@ def test_what_is_open_stays_open_and_scrolled(visit, build, way, render):
 def anew(version):
     "Parts that no morph can match, as they have no ids and stand elsewhere."
     close = Button('Close', onclick='this.closest("dialog").close()')
-    parts = Form(Input(name='q')), Div('hint', popover='manual', cls='hint'), Dialog(Input(name='inside'), close)
+    form = Form(Input(name='title') if version else None, Input(name='q'))
+    parts = form, Div('hint', popover='manual', cls='hint'), Dialog(Input(name='inside'), close)
     return [Section(P('news'), *parts)] if version else parts
 
 
@@ -210,14 +214,18 @@ def test_a_dialog_that_htmx_has_brought_stays(visit, build):
         page.click('text=Edit')
 
 
-def test_music_plays_on(visit, build):
+PLAYER = '''Object.defineProperty(HTMLMediaElement.prototype, 'paused', {get() { return !this.plays }})
+HTMLMediaElement.prototype.play = async function () { this.plays = true }'''
+
+@pytest.mark.parametrize('way', ['morph', 'refresh'])
+def test_music_plays_on(visit, build, way):
+    "Also where its element is made anew."
     tone = 'data:audio/wav;base64,UklGRiQAAABXQVZFZm10IBAAAAABAAEARKwAAIhYAQACABAAZGF0YQAAAAA='
-    pages = Pages(build, lambda version: [Audio(src=tone, id='tone', loop=True, muted=True)])
-    with visit(pages.app, build) as page:
-        page.evaluate('tone.same = true')
-        page.evaluate('Object.defineProperty(tone, "paused", {value: false}); tone.play = async () => { window.played = true }; 0')
-        for way in ('morph', 'refresh'): pages.change(page, way)
-        assert page.evaluate('[tone.same, window.played]') == [True, None]
+    pages = Pages(build, lambda version: [Section(Audio(src=tone))] if version else [Audio(src=tone)])
+    with visit(pages.app, build, script=PLAYER) as page:
+        page.evaluate('window.old = document.querySelector("audio"); old.play()')
+        pages.change(page, way)
+        assert page.evaluate('[document.querySelector("audio") == old, document.querySelector("audio").plays]') == [False, True]
 
 
 # Lists, and the page once more
@@ -244,8 +252,9 @@ def test_a_list_has_no_doubles_and_an_end(visit, topic, build):
         for n in range(50): topic.publish(swap.append(Li(n), '#list', keep=10))
         page.wait_for_function('list.lastElementChild.textContent == "49"')
         assert texts(page, '#list > li') == list(map(str, range(40, 50)))
-        topic.publish(swap.upsert(Li('new', id='new'), '#list', keep=3))
-        page.wait_for_function('list.children.length == 3 && list.lastElementChild.textContent == "new"')
+        for text in ('new', 'newer'): topic.publish(swap.upsert(Li(text, id='new'), '#list', keep=3))
+        page.wait_for_function('list.children.length == 3 && list.lastElementChild.textContent == "newer"')
+        assert page.locator('#source').count() == 1 and page.locator('#rows').count() == 1
 
 
 def test_many_refreshes_are_few_fetches(visit, build):

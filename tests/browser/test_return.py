@@ -294,6 +294,28 @@ def test_every_tab_can_load_and_send(browse, topic, build):
         assert topic.live == 5
 
 
+def test_every_tab_can_send_though_no_stream_has_ids(browse, build):
+    sent = []
+    app, rt = page_app(build)
+    @rt('/events')
+    @sse
+    async def clock():
+        while True:
+            yield item('x')
+            await asyncio.sleep(0.5)
+    @rt('/')
+    def home(): return SSESource('/events', id='source'), Ul(id='list'), Button('Send', hx_post='/send', hx_swap='none')
+    @rt('/send')
+    def post(): sent.append(1)
+    with browse(app, build) as context:
+        for n in range(7):
+            page = context.new_page()
+            page.goto(context.site.url)
+            until_state(page, 'live')
+            page.click('text=Send')
+            until(lambda: len(sent) == n + 1)
+
+
 # Gaps in a row
 
 def test_a_page_that_is_told_of_gap_after_gap_fetches_itself_ever_more_slowly(visit, build):
