@@ -10,7 +10,8 @@ addEventListener('beforeinput', ({target}) => {
 }, true)
 
 // Whether a morph may go into `old`: not where somebody writes
-const mayMorph = (old, next) => !drafts.has(old) || old != document.activeElement && drafts.get(old) != next.innerHTML
+const mayMorph = (old, next) => !drafts.has(old) || next.contentEditable == 'inherit' ||
+  old != document.activeElement && drafts.get(old) != next.innerHTML
 
 // The properties with what a field says, and with what the server's markup has it say
 const properties = field => field.localName == 'option' ? ['selected', 'defaultSelected'] :

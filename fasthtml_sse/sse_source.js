@@ -10,8 +10,8 @@ ready.then(teach)
 const ADVICE = {
   'no-stream': ', which is no event stream: is the handler decorated with @sse?',
   'not-found': ': is there a route, with its prefix?',
-  method: ': let it take GET',
-  refused: ': is a parameter or login missing?',
+  method: ': it needs GET',
+  refused: ': no parameter, or no login?',
   network: ': down, or forbidden by CORS or CSP?',
   'no-target': ' is not in the page',
   'no-connection': ': no connection left, see shared=True'

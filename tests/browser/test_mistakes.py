@@ -30,9 +30,9 @@ def needs_a_room(room: int): return 'never'
 MISTAKES = dict(
     forgets_sse=('/events', '/events answered 200 text/html, which is no event stream: is the handler decorated with @sse?', 'no-stream'),
     prefix=('/evens', '/evens answered 404: is there a route, with its prefix?', 'not-found'),
-    method=('/post', '/post answered 405 text/plain: let it take GET', 'method'),
-    parameter=('/room', '/room answered 400 text/plain: is a parameter or login missing?', 'refused'),
-    forbidden=('/forbidden', '/forbidden answered 403: is a parameter or login missing?', 'refused'))
+    method=('/post', '/post answered 405 text/plain: it needs GET', 'method'),
+    parameter=('/room', '/room answered 400 text/plain: no parameter, or no login?', 'refused'),
+    forbidden=('/forbidden', '/forbidden answered 403: no parameter, or no login?', 'refused'))
 
 
 @pytest.mark.connections

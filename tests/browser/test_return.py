@@ -82,9 +82,9 @@ def test_a_stream_with_ids_that_gets_on_is_back_soon_each_time(visit, topic, bui
     @rt('/')
     def home(): return SSESource('/events', id='source')
     with visit(app, build, script=HURRY) as page:
-        page.wait_for_function('pauses.length == 12')
+        page.wait_for_function('pauses.length >= 6')
         assert all(1000 <= pause < 1500 for pause in page.evaluate('pauses'))
-        assert topic.requests[:12] == list(range(12))
+        assert topic.requests[:6] == list(range(6))
 
 
 def test_a_stream_that_lived_for_ten_seconds_was_no_failure(visit, build):
