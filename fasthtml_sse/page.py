@@ -119,7 +119,9 @@ class _Apps:
     @classmethod
     def any_debug(cls) -> bool:
         "The same, without apps that are only waiting to be collected."
-        return cls.look() and (gc.collect(), cls.look())[1]
+        if not cls.look(): return False
+        gc.collect()
+        return cls.look()
 
 _HINT = """{
 const me = document.currentScript, source = me.parentElement, look = () => {

@@ -106,7 +106,9 @@ function keep(root) {
 
 const isHtmx2 = () => htmx.version.startsWith('2.')
 function swap(element, text, style) {
-  if (isHtmx2()) return htmx.swap(element, text, {swapStyle: style.split(' ')[0], swapDelay: 0, settleDelay: 0, transition: false}, {contextElement: element})
+  if (isHtmx2()) return htmx.swap(
+    element, text, {swapStyle: style.split(' ')[0], swapDelay: 0, settleDelay: 0, transition: false}, {contextElement: element}
+  )
   // htmx 4 would do this with `location.href`, which is refused where the page's address holds a password
   if (!history.state?.htmx) history.replaceState({htmx: true}, '')
   return htmx.swap({text, sourceElement: element, target: element, swap: style})
@@ -117,7 +119,9 @@ let taught
 function teach() {
   if (taught == window.htmx) return
   taught = htmx
-  if (!isHtmx2()) return htmx.registerExtension?.('sse-morph', {htmx_before_morph_node: (_, {oldNode, newNode}) => mayMorph(oldNode, newNode)})
+  if (!isHtmx2()) return htmx.registerExtension?.(
+    'sse-morph', {htmx_before_morph_node: (_, {oldNode, newNode}) => mayMorph(oldNode, newNode)}
+  )
   const styles = {outerMorph: 'outerHTML', innerMorph: 'innerHTML'}, page = document.documentElement
   window.Idiomorph ??= loadIdiomorph()
   htmx.defineExtension('sse-morph', {

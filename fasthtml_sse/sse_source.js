@@ -1,5 +1,3 @@
-
-
 // Before, a message could find its target not parsed, or htmx not there
 const ready = new Promise(done => {
   if (document.readyState == 'complete') done()
@@ -253,7 +251,8 @@ class SSEStatus extends HTMLElement {
     for (const name of STATES) this.classList.toggle('sse-' + name, name == state)
     put(this, 'reason', reason)
     put(this, 'outcome', worst?.getAttribute('outcome'))
-    const word = state ? this.getAttribute(reason) ?? WORDS[reason] ?? this.getAttribute(state) ?? state[0].toUpperCase() + state.slice(1) : ''
+    const word = state
+      ? this.getAttribute(reason) ?? WORDS[reason] ?? this.getAttribute(state) ?? state[0].toUpperCase() + state.slice(1) : ''
     if (this.textContent != word) this.textContent = word
   }
 }

@@ -193,7 +193,7 @@ def test_jupyters_page_is_never_fetched_and_morphed(notebook, app, topic, what, 
         topic.publish(item('two'))
         until_items(view, ['one', 'two'])
         if what == 'gap': until(lambda: topic.requests[1:] == ['2'])
-        else: view.wait_for_timeout(500)  # a refresh begins within 300 ms
+        else: view.wait_for_timeout(500)  # a refresh begins within 450 ms
         assert items(view) == ['one', 'two'] and view.evaluate('list.isConnected')
         assert page.asked.count(page.url) == 1
 

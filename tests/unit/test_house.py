@@ -83,3 +83,8 @@ def test_errors_name_the_class_that_users_have(cls):
     "Not the internal bases it is made of."
     methods = [getattr(cls, name) for name in dir(cls) if not name.startswith('_')]
     assert [m.__qualname__ for m in methods if hasattr(m, '__qualname__') and not m.__qualname__.startswith(f'{cls.__name__}.')] == []
+
+
+@pytest.mark.parametrize('file', sorted(Path(fasthtml_sse.__file__).parent.glob('sse_*.js')), ids=lambda file: file.name)
+def test_no_line_of_the_script_is_longer_than_140(file):
+    assert [line for line in file.read_text().splitlines() if len(line) > 140] == []
