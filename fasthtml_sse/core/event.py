@@ -19,7 +19,7 @@ from fastcore.xtras import UNSET
 from fastcore.xml import FT, to_xml
 
 # %% auto #0
-__all__ = ['Frame', 'FrameStr', 'ServerSentEvent', 'to_html', 'to_event', 'to_frame', 'EventParser']
+__all__ = ['Frame', 'FrameStr', 'ServerSentEvent', 'to_html', 'as_text', 'to_event', 'to_frame', 'EventParser']
 
 # %% ../../nbs/core/event.ipynb #a1523bf1
 class Frame(bytes):
@@ -81,6 +81,10 @@ def _is_html(value: Any) -> bool:
     if isinstance(value, (tuple, list)): return any(map(_is_html, value))
     return hasattr(type(value), '__ft__') or hasattr(type(value), '__html__')
 
+def _escaped(text: str) -> str:
+    "`text` as HTML that shows it. A CR is spelled out: it would end a line of the stream, and parsers of HTML make an LF of it."
+    return escape(str.__str__(text), quote=False).replace('\r', '&#13;')
+
 def to_html(
     value: Any,  # An FT, or anything with `__ft__` or `__html__`, `NotStr`; text and numbers; `None`; tuples and lists of these
 ) -> str:  # Markup without indentation: white space of our own would show in a `<pre>`
@@ -91,9 +95,17 @@ def to_html(
     if isinstance(value, NotStr): return str(value.s)
     if hasattr(type(value), '__html__'): return str(value.__html__())
     if value is None: return ''
-    if isinstance(value, str): return escape(str.__str__(value), quote=False)
+    if isinstance(value, str): return _escaped(value)
     if isinstance(value, (int, float)): return str(value)
     raise TypeError(f'a {type(value).__name__} is no HTML content: {value!r:.80} (an FT, text, or NotStr for markup is)')
+
+# %% ../../nbs/core/event.ipynb #8bf61788
+def as_text(
+    value: Any,  # What a handler yields or publishes
+) -> Any:  # HTML that shows `value`, if that is a `str` and not marked as markup or as a frame; anything else as it was
+    "Escape `value` if it is text."
+    is_text = isinstance(value, str) and not isinstance(value, FrameStr) and not _is_html(value)
+    return _escaped(value) if is_text else value
 
 # %% ../../nbs/core/event.ipynb #310f0858
 def _jsonable(value: Any) -> Any:
