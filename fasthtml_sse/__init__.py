@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 from .broadcast.channel import Channel, ChannelStats, Subscription
 from .broadcast.log import Entry, Gap, MemoryLog
 from .broadcast.redis import RedisLog
+from .broadcast.run import Run
 from .broadcast.sqlite import SQLiteLog
 from .broadcast.store import LogError
 from .core import swap
@@ -14,5 +15,5 @@ from .core.streaming import OOBStreamBuilder, SSEStream, StreamConfig, sse
 from .page import ConnectionStatus, SSESource, sse_headers, sse_script
 
 __all__ = ['Channel', 'ChannelStats', 'ConnectionStatus', 'Entry', 'EventParser', 'Frame', 'Gap', 'LogError', 'MemoryLog',
-           'OOBStreamBuilder', 'RedisLog', 'SQLiteLog', 'SSEResponse', 'SSESource', 'SSEStream', 'ServerSentEvent', 'StreamConfig',
-           'Subscription', 'end_streams', 'last_event_id', 'sse', 'sse_headers', 'sse_script', 'swap', 'to_event']
+           'OOBStreamBuilder', 'RedisLog', 'Run', 'SQLiteLog', 'SSEResponse', 'SSESource', 'SSEStream', 'ServerSentEvent',
+           'StreamConfig', 'Subscription', 'end_streams', 'last_event_id', 'sse', 'sse_headers', 'sse_script', 'swap', 'to_event']

@@ -49,7 +49,7 @@ class Asking(Response):
         servers = find_servers(loop)
         self.servers |= {type(server) for server in servers}
         count_workers(loop)
-        for server in servers: server.listens(), server.transport(scope)
+        for server in servers: server.listens(), server.transport(scope), task and server.hold(task)
         find_transport(scope, receive, servers)
         self.bare |= bool(is_uvicorns(innermost(send)))
         acted = loop.create_future()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio, os
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from functools import cache
 from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from starlette.exceptions import HTTPException
-
-from .cursor import SINCE, Cursor, Found, Latest
-from .log import UNTOLD, Batch, Entry, Gap, Log, MemoryLog, with_id
+from .checks import check_id, check_since, check_snapshot, check_topics, frame_of
+from .cursor import Cursor, Found, Latest
+from .log import UNTOLD, Batch, End, Entry, Gap, Log, MemoryLog, with_id
 from .redis import RedisLog
+from .run import Options, Run, Runs, frame_if_value, last_words
 from .snapshot import Snapshots
 from .sqlite import SQLiteLog
 from .store import LogError, Post
-from ..core.event import EventParser, Frame, ServerSentEvent, bears_name, to_event
+from ..core.event import ServerSentEvent, bears_name
 from ..core.response import ReadySource, SSEResponse
 from ..core.servers import count_workers
 from ..core.source import HEARTBEAT, LINGER, failure, logger
@@ -33,54 +33,9 @@ from ..core.source import HEARTBEAT, LINGER, failure, logger
 # %% auto #0
 __all__ = ['Subscription', 'ChannelStats', 'Channel']
 
-# %% ../../nbs/broadcast/channel.ipynb #87236d18
-_before, _behind = b'id: a\n', b'data\n\n'
-
-def _checked(frame: Frame) -> Frame:
-    found = EventParser().feed(_before + frame + _behind)
-    if [event.id for event in found] != ['a', 'a'] or (found[1].event, found[1].data) != (None, ''):
-        raise ValueError(f'the frame must hold exactly one event, whole and without an id: {bytes(frame)!r:.80}')
-    return frame
-
-# %% ../../nbs/broadcast/channel.ipynb #bee63cb6
-def frame_of(value: Any, event: str | None = None) -> bytes:
-    "The one event that `value` is, without an id. Raises `ValueError` for none, several, or one that has an id; else as `to_event` does."
-    made = to_event(value, event=event)
-    if made is None: raise ValueError('None is no event: publish a value')
-    if isinstance(made, Frame): return _checked(made)
-    if made.id is not None: raise ValueError(f'the event has the id {made.id!r}, but the log gives the ids: publish it without one')
-    if made.data is not None: return made.encode()
-    raise ValueError(f"the event has no data, so a browser would not dispatch it: publish data, '' if need be: {made!r:.80}")
-
-# %% ../../nbs/broadcast/channel.ipynb #0b7f997b
-class BadTopic(HTTPException, ValueError):
-    "A topic that not every log could keep. Where a client has chosen it, the answer is 400."
-
-def check_topics(topics: tuple[Any, ...]) -> frozenset[str] | None:
-    "A reader's topics, `None` for all of them. Raises `TypeError` for what is no str, `BadTopic` for what a log could not keep."
-    for topic in topics:
-        if not isinstance(topic, str): raise TypeError(f'a topic must be a str: {topic!r}')
-        if '\0' in topic or not topic.isascii() and topic.encode(errors='ignore').decode() != topic:
-            raise BadTopic(400, f'a topic must not hold NUL or a lone surrogate: {topic!r}')
-    return frozenset(topics) or None
-
-# %% ../../nbs/broadcast/channel.ipynb #58f57eae
-def check_since(since: Any) -> None:
-    "Raise `ValueError` for what is no place to begin."
-    if since not in SINCE: raise ValueError(f"since must be 'now', 'start' or 'latest': {since!r:.80}")
-
-def check_id(name: str, value: Any) -> None:
-    "Raise `TypeError` for what is no id."
-    if not isinstance(value, str | None): raise TypeError(f'{name} must be an id, which is a str, or None: {value!r:.80}')
-
-def check_snapshot(snapshot: Any) -> None:
-    "Raise `TypeError` for what cannot be called."
-    if snapshot is None or callable(snapshot): return
-    raise TypeError(f'snapshot must be a function without arguments: {snapshot!r:.80}')
-
 # %% ../../nbs/broadcast/channel.ipynb #08d5fd63
-class _Waiting:
-    "Somebody who waits until something may have come, or it is over."
+class _Called:
+    "Somebody who waits for a call."
     def __init__(self) -> None:
         self.ended = False
         self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
@@ -92,6 +47,9 @@ class _Waiting:
         try: yield self._waiting[1]
         finally: self._waiting = None
 
+# %% ../../nbs/broadcast/channel.ipynb #65892038
+class _Waiting(_Called):
+    "Somebody who waits until something may have come, or it is over."
     def wake(self, in_task: bool = False) -> None:
         "Something may have come."
         if self._waiting: self._waiting[1].set()
@@ -104,7 +62,7 @@ class _Waiting:
         except RuntimeError: pass  # the loop is closed
 
 # %% ../../nbs/broadcast/channel.ipynb #fabefae7
-class _Seeking(_Waiting):
+class _Standing(_Waiting):
     "Somebody who waits at a place in a log."
     def __init__(self, log: Log, cursor: Cursor):
         super().__init__()
@@ -118,6 +76,9 @@ class _Seeking(_Waiting):
                 if self._cursor.stand() and not self.ended: await called.wait()
             finally: self._log.discard(self)
 
+# %% ../../nbs/broadcast/channel.ipynb #3a765615
+class _Seeking(_Standing):
+    "Somebody who may have to ask for what comes next."
     async def _await(self, work: Coroutine[Any, Any, None]) -> None:
         "Wait for `work`, unless this subscription ends before."
         with self._called() as called:
@@ -213,18 +174,25 @@ class _Working(_Held):
         self.wake(False)
 
 # %% ../../nbs/broadcast/channel.ipynb #d9546ea6
-class _Opening(_Working):
+class _Placed(_Working):
     "It says first where the client stands."
     __slots__ = ()
-    def _open(self) -> None:
-        if not self._cursor.begin(): return self._work(self._begin())
+    def _say_where(self) -> None:
         found, position = self._cursor.pending, self._cursor.position
         untold = isinstance(found, Latest) or isinstance(found, Gap) and found.id != found.after
         if position is not None: self._head = position_frame(self._log.id(position) + UNTOLD * untold)
 
+# %% ../../nbs/broadcast/channel.ipynb #e8aad1b3
+class _Opening(_Placed):
+    "It finds that out first."
+    __slots__ = ()
+    def _open(self) -> None:
+        if self._cursor.begin(): self._say_where()
+        else: self._work(self._begin())
+
     async def _begin(self) -> None:
         while not self._cursor.begin(): await self._cursor.ask()
-        self._open()
+        self._say_where()
 
 # %% ../../nbs/broadcast/channel.ipynb #9d9e82c4
 class _Telling(_Opening):
@@ -269,7 +237,9 @@ class _Taking(_Telling):
         if batch.more and self._loop: self._loop.call_soon(self.wake, False)
         if not (end := self._cursor.over): return batch.joined
         self.ended = True
-        return batch.joined + ServerSentEvent(end.state, event='close', id=end.id).encode()
+        return batch.joined + self._close(end)
+
+    def _close(self, end: End) -> bytes: return ServerSentEvent(end.state, event='close', id=end.id).encode()
 
 # %% ../../nbs/broadcast/channel.ipynb #725273e5
 class _Ending(_Taking):
@@ -310,6 +280,11 @@ class Feed(_Ending):
         if not self.ended: self._open()
         callback(True)
 
+    @property
+    def flows(self) -> bool:
+        "Whether its client is there."
+        return self._loop is not None
+
     def heartbeat(self) -> bytes:
         "Where the client stands, once it has been told all there is."
         id = None if self._task else self._cursor.stand()
@@ -319,13 +294,58 @@ class Feed(_Ending):
         "How many events of those at hand have not been taken yet."
         return self._cursor.lag(count)
 
+# %% ../../nbs/broadcast/channel.ipynb #ed8b4465
+class _Shown(Feed):
+    "A feed that knows what to say if its run is lost."
+    __slots__ = '_runs', '_id', '_run', '_lost'
+    _run: Run | None
+
+    def __init__(self, log: Log, cursor: Cursor, snapshots: Snapshots, runs: Runs, id: str, lost: Any):
+        super().__init__(log, cursor, None, snapshots)
+        self._runs, self._id, self._run, self._lost = runs, id, None, lost
+
+    def _close(self, end: End) -> bytes:
+        close = ServerSentEvent(end.state, event='close', id=end.id or None).encode()
+        return (self._lost or b'') + close if end.state == 'lost' else close
+
+# %% ../../nbs/broadcast/channel.ipynb #a4e1eda9
+class Watch(_Shown):
+    "The ready source of a response that shows a run."
+    __slots__ = ()
+    def _open(self) -> None: self._work(self._look())
+
+    async def _look(self) -> None:
+        "Open if there is a run; else tell that it is lost."
+        run = await self._runs.find_at_last(self._id)
+        self._lost = await last_words(self._id, self._lost)
+        if run is None:
+            self._head, self.ended = self._close(End(0, '', self._id, 'lost')), True
+            return
+        if run.state == 'running':
+            self._run = run
+            self._runs.wait_for(run)
+        await self._begin()
+
+    async def aclose(self) -> None:
+        if self._run: self._runs.wait_no_more(self._run)
+        self._run = None
+        await super().aclose()
+
 # %% ../../nbs/broadcast/channel.ipynb #1571e293
-class _Readers(WeakValueDictionary[int, Subscription | Feed]):
+class _Open(WeakValueDictionary[int, Subscription | Feed]):
     "The responses and subscriptions of a channel, in this process."
+    def watched(self, topics: Iterable[str]) -> list[str]:
+        "Those of `topics` for which a response is open."
+        named = {topic for reader in self.open() if isinstance(reader, Feed) and reader.flows for topic in reader.topics or ()}
+        return [topic for topic in topics if topic in named]
+
     def open(self) -> list[Subscription | Feed]:
         readers = (ref() for ref in self.valuerefs())
         return [reader for reader in readers if reader and not reader.ended]
 
+# %% ../../nbs/broadcast/channel.ipynb #fc69aa3d
+class _Readers(_Open):
+    "They hear what is said to all processes."
     def hear(self, word: str) -> None:
         "Do what another process, or this one, asks for."
         what, _, topic = word.partition(' ')
@@ -362,7 +382,7 @@ def warn_of_workers(loop: asyncio.AbstractEventLoop) -> None:
         "does not reach the pages of the others. Use Channel('events.db') for processes of one machine, or Channel('redis://…').", workers)
 
 # %% ../../nbs/broadcast/channel.ipynb #3d3ff4b7
-_R = TypeVar('_R', Subscription, Feed)
+_R = TypeVar('_R', bound=Subscription | Feed)
 
 class _Shared:
     "What both sides of a channel share: a log, and who reads it."
@@ -373,6 +393,14 @@ class _Shared:
         self._readers, self._snapshots = _Readers(), Snapshots()
         self._closed, self._checked = False, False
         self.log.listen(self._readers.hear)
+        self._runs = Runs(self.log, self._follow, self._readers.watched)
+        self.log.listen(self._runs.hear)
+
+    def _check_open(self) -> None:
+        if self._closed: raise LogError('the channel is closed')
+
+    def _follow(self, topic: str) -> Subscription:
+        return self._reader(Subscription(self.log, Cursor(self.log, frozenset([topic]))))
 
     def _reader(self, reader: _R) -> _R:
         self._readers[id(reader)] = reader
@@ -383,7 +411,17 @@ class _Shared:
         return reader
 
 # %% ../../nbs/broadcast/channel.ipynb #e683f14b
-class _Publishing(_Shared):
+class _Posting(_Shared):
+    "It checks what is to be published."
+    def _post(self, value: Any, topic: Any, event: str | None, end: Any) -> Post:
+        self._check_open()
+        check_topics((topic,))
+        if not isinstance(end, bool): raise TypeError(f'end must be True or False: {end!r:.80}')
+        if end and topic == '': raise ValueError("the topic '' cannot end: name a topic, as in publish(value, 'job 7', end=True)")
+        return Post(topic, None if end and value is None else frame_of(value, event), 'done' if end else None)
+
+# %% ../../nbs/broadcast/channel.ipynb #b93ca9ad
+class _Publishing(_Posting):
     "The side of a channel that publishes."
     async def publish(self,
         value: Any,  # One event: text, an FT, JSON-like data, a `ServerSentEvent` without an id; as for `to_event`
@@ -405,28 +443,21 @@ class _Publishing(_Shared):
         Not from a signal handler: `loop.add_signal_handler` calls one where it may publish."""
         return self.log.append(self._post(value, topic, event, end))
 
-    def _post(self, value: Any, topic: Any, event: str | None, end: Any) -> Post:
-        if self._closed: raise LogError('the channel is closed')
-        check_topics((topic,))
-        if not isinstance(end, bool): raise TypeError(f'end must be True or False: {end!r:.80}')
-        if end and topic == '': raise ValueError("the topic '' cannot end: name a topic, as in publish(value, 'job 7', end=True)")
-        return Post(topic, None if end and value is None else frame_of(value, event), 'done' if end else None)
-
 # %% ../../nbs/broadcast/channel.ipynb #97c97549
 class ChannelResponse(SSEResponse):
     "The response of a channel."
-    def __init__(self,
-        channel: _Reading, feed: Callable[[str | None], Feed], since: str, heartbeat_interval: float | None, send_timeout: float
+    def __init__(self, source: Callable[..., Subscription], feed: Callable[[str | None], Feed],
+        since: str, heartbeat_interval: float | None, send_timeout: float
     ):
         headers = {'since': 'start'} if since == 'start' else None  # a page that fetches itself anew has to begin there again
-        super().__init__(channel.subscribe, heartbeat_interval=heartbeat_interval, send_timeout=send_timeout, headers=headers)
+        super().__init__(source, heartbeat_interval=heartbeat_interval, send_timeout=send_timeout, headers=headers)
         self._feed = feed
 
     def open(self, last_event_id: str | None) -> ReadySource: return self._feed(last_event_id)
 
 # %% ../../nbs/broadcast/channel.ipynb #aa1bc94a
-class _Reading(_Shared):
-    "The side of a channel that is read."
+class _Subscribing(_Shared):
+    "The side of a channel that code reads."
     def subscribe(self,
         *topics: str,  # Of these topics; of all without
         after: str | None = None,  # The id after which to begin
@@ -438,6 +469,9 @@ class _Reading(_Shared):
         check_since(since)
         return self._reader(Subscription(self.log, Cursor(self.log, names, after, since)))
 
+# %% ../../nbs/broadcast/channel.ipynb #1ec5cf4a
+class _Reading(_Subscribing):
+    "The side of a channel that is read."
     def response(self,
         *topics: str,  # Of these topics; of all without
         since: str = 'now',  # Where a new client begins: `'now'`, at the `'start'` of what is kept, or with the `'latest'` of each topic
@@ -454,18 +488,64 @@ class _Reading(_Shared):
         def feed(after: str | None) -> Feed:
             cursor = Cursor(self.log, names, after, None if snapshot else since, not_before)
             return self._reader(Feed(self.log, cursor, snapshot, self._snapshots))
-        return ChannelResponse(self, feed, since, heartbeat_interval, send_timeout)
+        return ChannelResponse(self.subscribe, feed, since, heartbeat_interval, send_timeout)
+
+# %% ../../nbs/broadcast/channel.ipynb #185a4a8e
+class _Running(_Shared):
+    "The side of a channel that runs."
+    async def run(self,
+        source: Any,  # What yields values, as for `@sse`: a generator function, say; or a coroutine function that publishes by itself
+        id: str | None = None,  # Its name, which is its topic; `None` for a random one
+        *,
+        text: bool = False,  # Whether a str that it yields is text, and not markup
+        unwatched: float | None = None,  # Seconds without an open page after which it is stopped, 1 or more; `None` for never
+        failed: Any = None,  # What pages get if it raises: a value, or a function of the exception that gives one, sync or async
+        stopped: Any = None,  # What pages get if it is stopped: a value, or a function that gives one
+    ) -> Run:  # The run, which another call may have started, here or in another process
+        """Start `source`, once for all calls with this `id`, and publish what it yields on that topic, which ends with it.
+
+        Raises `TypeError` for what is no source, `ValueError` for an empty id or a topic that is no run's, `LogError` if the log fails."""
+        self._check_open()
+        return await self._runs.run(source, id, Options(text, unwatched, failed, stopped))
+
+    async def stop(self,
+        id: str,  # As for `run`
+    ) -> bool:  # Whether it was running; it ends within 0.7 seconds
+        "Stop a run, wherever it runs. Does not wait for its end, as `Run.wait` does."
+        check_topics((id,))
+        return await self._runs.stop(id)
+
+# %% ../../nbs/broadcast/channel.ipynb #e5200a25
+class _Watching(_Running):
+    "The side of a channel that shows runs."
+    def watch(self,
+        id: str,  # As for `run`
+        since: str = 'start',  # Where a new client begins: at the `'start'` of the run, `'now'`, or with its `'latest'` event
+        lost: Any = None,  # What its page gets if the run is lost or not kept any more: a value, or a function that gives one
+        *,
+        not_before: str | None = None,  # As for `response`
+        heartbeat_interval: float | None = 15.0,  # As for `response`
+        send_timeout: float = 30.0,  # As for `response`
+    ) -> SSEResponse:
+        "A response that shows a run, and nothing but runs, until its end; then it tells the event `close`, with the state as its data."
+        names = check_topics((id,))
+        check_since(since)
+        check_id('not_before', not_before)
+        frame_if_value(lost)
+        def feed(after: str | None) -> Feed:
+            return self._reader(Watch(self.log, Cursor(self.log, names, after, since, not_before), self._snapshots, self._runs, id, lost))
+        return ChannelResponse(self._follow, feed, since, heartbeat_interval, send_timeout)
 
 # %% ../../nbs/broadcast/channel.ipynb #605a8d4b
 @bears_name
-class Channel(_Publishing, _Reading):
+class Channel(_Publishing, _Reading, _Watching):
     "Events for all who listen. Made once, at import; used from any event loop and thread."
     async def disconnect(self,
         topic: str,  # What they name
     ) -> None:
         "End, without words, all open responses that name `topic`, in every process. They come back unless their handler refuses them."
         check_topics((topic,))
-        await self.log.say(f'disconnect {topic}')
+        await self.log.asay(f'disconnect {topic}')
 
     async def tail(self) -> str:
         "The id of the last event: what a page that is rendered now gives its source as `after`."
@@ -479,7 +559,8 @@ class Channel(_Publishing, _Reading):
         return ChannelStats(len(readers), lag, None if end is None else self.log.id(end), self.log.error)
 
     async def aclose(self) -> None:
-        "End all that read, and close the log. Publishing raises `LogError` from now on."
+        "End all runs of this process and all that read, and close the log. Publishing raises `LogError` from now on."
         self._closed = True
+        await self._runs.aclose()
         for reader in self._readers.open(): reader.stop()
         await self.log.aclose()

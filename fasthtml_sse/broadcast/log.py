@@ -28,7 +28,8 @@ from ..core.source import LIMIT, TURN
 from .store import Change, First, LogError, Post, Record, Refused, Row
 
 # %% auto #0
-__all__ = ['UNTOLD', 'IN_ALL', 'with_id', 'Entry', 'Gap', 'Batch', 'fill', 'check_count', 'Log', 'numbered', 'MemoryLog']
+__all__ = ['UNTOLD', 'OF_RUN', 'IN_ALL', 'with_id', 'Entry', 'Gap', 'End', 'Batch', 'fill', 'check_count', 'Log', 'numbered',
+           'MemoryLog']
 
 # %% ../../nbs/broadcast/log.ipynb #661fe932
 UNTOLD = '.untold'  # behind an id: one that no log knows
@@ -58,14 +59,26 @@ class Gap:
         return ServerSentEvent(json.dumps({'after': self.after}), event='gap', id=self.id).encode()
 
 # %% ../../nbs/broadcast/log.ipynb #5defde4b
+OF_RUN = 'run '  # before the state of a run, in the log
+
 @dataclass(frozen=True, slots=True)
 class End:
     "The end of a topic, which stands in a log as events do."
     position: int
     id: str
     topic: str
-    state: str  # how it ended
+    word: str  # with which it was appended
     frame: Frame = Frame(b'')
+
+    @property
+    def state(self) -> str:
+        "How it ended."
+        return self.word.removeprefix(OF_RUN)
+
+    @property
+    def of_run(self) -> bool:
+        "Whether the topic was that of a run."
+        return self.word.startswith(OF_RUN)
 
 # %% ../../nbs/broadcast/log.ipynb #c77748a0
 class Batch:
@@ -449,9 +462,13 @@ class Questions(ABC):
     @abstractmethod
     async def tail(self) -> str: "The id of the last position that there is now, anywhere."
     @abstractmethod
-    async def record(self, key: str) -> Record | None: "The record under `key`, which a `Post` may change."
+    def record(self, key: str) -> Record | None: "The record under `key`, which a `Post` may change; from a thread that may wait."
     @abstractmethod
-    async def say(self, word: str) -> None: "Say a word that all who `listen` hear at once, in each process that reads."
+    async def arecord(self, key: str) -> Record | None: "As `record`, without blocking the loop."
+    @abstractmethod
+    def say(self, word: str) -> None: "Say a word that all who `listen` hear soon, in each process that reads; without waiting."
+    @abstractmethod
+    async def asay(self, word: str) -> None: "As `say`, and wait until it is said."
 
 # %% ../../nbs/broadcast/log.ipynb #64835e19
 class Words:
@@ -554,7 +571,7 @@ class Appending(Numbering):
     def _check(self, post: Post) -> None:
         "Refuse what may not be appended, else change the record."
         ended = self._history.ended(post.topic) or any(row.topic == post.topic and row.end for row in self._rows)
-        if ended and post.parts(): raise Refused.ended(post.topic)
+        if ended: raise Refused.ended(post.topic)
         if post.change: self._records.apply(post.change)
 
     def _add_rows(self) -> None:
@@ -579,8 +596,10 @@ class MemoryLog(Appending):
     async def fetch(self, topics: frozenset[str] | None, position: int, told: int = 0) -> Batch | None: return None
     async def fetch_ends(self, topics: frozenset[str]) -> dict[str, End]: return self.ends(topics, self.end) or {}
     async def tail(self) -> str: return self.id(self.end)
-    async def record(self, key: str) -> Record | None: return self._records.get(key)
-    async def say(self, word: str) -> None: self._hear(word)
+    def record(self, key: str) -> Record | None: return self._records.get(key)
+    async def arecord(self, key: str) -> Record | None: return self.record(key)
+    def say(self, word: str) -> None: self._hear(word)
+    async def asay(self, word: str) -> None: self._hear(word)
 
     async def first(self, topics: frozenset[str] | None) -> First:
         with self._section: return self._history.first(topics)

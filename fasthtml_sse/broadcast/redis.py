@@ -116,7 +116,7 @@ local maxlen, in_all, results = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
 for i = 3, #ARGV, 8 do
     local topic, has_data, data, has_end, state, key, expected, becomes = unpack(ARGV, i, i + 7)
     local id = false
-    if has_data .. has_end ~= '' and redis.call('HEXISTS', gone, 'ended ' .. topic) == 1 then
+    if redis.call('HEXISTS', gone, 'ended ' .. topic) == 1 then
         id = 'ended'
     elseif key ~= '' and (redis.call('HGET', records, key) or '') ~= expected then
         id = 'changed'

@@ -390,12 +390,11 @@ def make(db: sqlite3.Connection, change: Change) -> bool:
 # %% ../../nbs/broadcast/sqlite.ipynb #d86f60fe
 def add(db: sqlite3.Connection, post: Post, now: float) -> int | LogError:
     "Add what `post` says: its position, or why it is refused."
-    parts = post.parts()
     ended = 'select 1 from sse_topics where topic = ? and ended is not null'
-    if parts and db.execute(ended, [post.topic]).fetchone(): return Refused.ended(post.topic)
+    if db.execute(ended, [post.topic]).fetchone(): return Refused.ended(post.topic)
     if post.change and not make(db, post.change): return Refused.changed(post.change.key)
     insert = 'insert into sse_events (topic, data, at, state) values (?, ?, ?, ?) returning position'
-    positions: list[int] = [db.execute(insert, [post.topic, data, now, state]).fetchone()[0] for data, state in parts]
+    positions: list[int] = [db.execute(insert, [post.topic, data, now, state]).fetchone()[0] for data, state in post.parts()]
     return positions[0] if positions else last(db)
 
 # %% ../../nbs/broadcast/sqlite.ipynb #9d07ebff

@@ -338,11 +338,20 @@ class _Reading(_Asking):
 
     async def tail(self) -> str: return self._known(await self._call(self._store.tail))
 
-    async def record(self, key: str) -> Record | None:
+    async def arecord(self, key: str) -> Record | None:
         found: Record | None = await self._call(self._store.record, key)
         return found
 
-    async def say(self, word: str) -> None: await self._call(self._store.say, word)
+    def record(self, key: str) -> Record | None:
+        self._check_open()
+        found: Record | None = self._reads.ask(self._store.record, key).result()
+        return found
+
+    async def asay(self, word: str) -> None: await self._call(self._store.say, word)
+
+    def say(self, word: str) -> None:
+        self._check_open()
+        self._reads.ask(self._store.say, word)
 
 # %% ../../nbs/broadcast/stored.ipynb #f9413240
 def append_alone(store: Store, post: Post) -> int:

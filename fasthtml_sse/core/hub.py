@@ -213,6 +213,10 @@ class Hub:
         self.open.add(stream)
         self.watch.add(address)
 
+    def hold(self, task: asyncio.Task[Any]) -> None:
+        "Have the servers of the loop wait for `task` when they stop."
+        for server in self.watch.servers: server.hold(task)
+
     def discard(self, stream: Any) -> None:
         self.open.discard(stream)
         if self.open or self._hubs.get(self.loop) is not self: return

@@ -79,6 +79,7 @@ class Server(Protocol):
     def workers(self) -> int | None: "How many processes serve the app, this one among them."
     def listens(self) -> bool | None: "Whether it listens, or is going to."
     def transport(self, scope: Scope) -> asyncio.Transport | None: "The transport of the connection that serves `scope`."
+    def hold(self, task: asyncio.Task[Any]) -> object: "Have it wait for `task` when it stops."
 
 # %% ../../nbs/core/servers.ipynb #55725da3
 def all_listen(listeners: Iterable[asyncio.Server]) -> bool:
@@ -93,6 +94,7 @@ MIDDLEWARE = 'what is sent goes through its middleware, which costs a little'
 
 # %% ../../nbs/core/servers.ipynb #2f038d2f
 WORKERS = 'there is no warning where a channel in memory meets several workers'
+WORK = 'a run that nobody watches may not tell its end at a shutdown, and counts as lost some seconds later'
 TRANSPORT = 'a client that reads nothing keeps its connection until the server closes it, though its stream has ended'
 
 # %% ../../nbs/core/servers.ipynb #f6353c39
@@ -102,6 +104,14 @@ class UvicornServer:
     def __init__(self, frame: FrameType): self._frame = frame
 
     def _here(self) -> Any: return self._frame.f_locals['self']
+
+    @probe('uvicorn', 'server_state', 'tasks', without=WORK, gives=bool)
+    def hold(self, task: asyncio.Task[Any]) -> bool:
+        "Whether uvicorn waits for a task of ours when it stops."
+        held = self._here().server_state.tasks
+        held.add(task)
+        task.add_done_callback(held.discard)
+        return True
 
     @probe('uvicorn', 'Server._serve', 'self', 'started', 'servers', 'is_serving', without=SIGNALS, gives=bool)
     def listens(self) -> bool:
@@ -129,6 +139,8 @@ class HypercornServer:
     "What shows of hypercorn on asyncio and uvloop."
     name, main = 'hypercorn', ('hypercorn.asyncio.run', 'worker_serve')
     def __init__(self, frame: FrameType): self._frame = frame
+
+    def hold(self, task: asyncio.Task[Any]) -> None: "Its loop cancels what is left, and waits for it."
 
     @probe('hypercorn', 'worker_serve', 'server_tasks', 'servers', 'is_serving', without=SIGNALS, gives=bool | None)
     def listens(self) -> bool | None:

@@ -8,7 +8,7 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/core/source.html.md"""
 from __future__ import annotations
 
 import asyncio, inspect, logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
@@ -191,14 +191,19 @@ def _new_caller() -> Caller:
     check_threads()
     return Caller()
 
+async def _nothing() -> AsyncGenerator[Any, None]:
+    for value in list[Any](): yield value
+
 async def open_source(
     source: Any,  # An iterable, an awaitable or a callable that gives one
     last_event_id: str | None = None,  # Passed to a callable that has a parameter of this name
+    optional: bool = False,  # Whether a callable or an awaitable may give `None`, for no values
 ) -> AsyncIterator[Any]:  # Whatever it was, an async iterator; `close_source` closes it
     "Find the iterator behind `source`. Raises `TypeError` where there is none."
     worker = None
     try:
-        for _ in range(10):
+        for depth in range(10):
+            if optional and depth and source is None: return _nothing()
             check_source(source)
             if _has(source, '__aiter__'): return aiter(source)
             if _has(source, '__await__'): source = await source
@@ -404,11 +409,14 @@ class Driver(_Ending):
     def _offer(self) -> None:
         if self.pending: self._notify(True)
 
+    async def _open(self) -> AsyncIterator[Any]: return await open_source(self._source, self._last_event_id)
+    async def _pour(self, iterator: AsyncIterator[Any]) -> None: await pour(iterator, self._transform, self)
+
     async def _drive(self) -> None:
         iterator = None
         try:
-            iterator = await open_source(self._source, self._last_event_id)
-            await pour(iterator, self._transform, self)
+            iterator = await self._open()
+            await self._pour(iterator)
         finally:
             self._closing = True
             await close_source(iterator)

@@ -300,7 +300,7 @@ async def test_columns_and_tables_of_others_stop_nobody(file):
     start = await channel.tail()
     await channel.publish('b', 'job', end=True)
     late = Channel(SQLiteLog(file.path))
-    await late.log.say('word')
+    await late.log.asay('word')
     assert await read(late.subscribe('job', after=start)) == ['b']
     for each in (channel, late): await each.aclose()
 

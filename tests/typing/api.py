@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from fasthtml_sse import (
     Channel, ChannelStats, ConnectionStatus, Entry, EventParser, Frame, Gap, LogError, MemoryLog, OOBStreamBuilder, RedisLog,
-    SQLiteLog, SSEResponse, SSESource, SSEStream, ServerSentEvent, StreamConfig, Subscription,
+    Run, SQLiteLog, SSEResponse, SSESource, SSEStream, ServerSentEvent, StreamConfig, Subscription,
     end_streams, last_event_id, sse, sse_headers, sse_script, swap, to_event,
 )
 from fasthtml_sse.core.streaming import OOBStreamBuilder as Builder, SSEStream as Stream, StreamConfig as Config
@@ -129,6 +129,10 @@ async def broadcast() -> None:
             assert_type(item, Entry | Gap)
             if isinstance(item, Entry): assert_type((item.id, item.topic, item.frame), tuple[str, str, Frame])
             else: assert_type((item.after, item.id), tuple[str, str])
+    run = await channel.run(numbers, 'job 7', text=True, unwatched=10, failed=lambda error: Div('Sorry.'), stopped='Stopped.')
+    assert_type(run, Run)
+    assert_type((run.id, run.state, await run.wait(), await channel.stop('job 7')), tuple[str, str, str, bool])
+    assert_type(channel.watch('job 7', lost=Div('Sorry.'), send_timeout=5), SSEResponse)
     assert_type(channel.response('a', 'b', snapshot=lambda: Div('all'), heartbeat_interval=None, send_timeout=5), SSEResponse)
     stats = channel.stats()
     assert_type(stats, ChannelStats)

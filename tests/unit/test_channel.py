@@ -14,6 +14,7 @@ import fasthtml_sse
 import fasthtml_sse.broadcast.channel as module
 from fasthtml_sse import Channel, ChannelStats, Entry, EventParser, Frame, Gap, LogError, MemoryLog
 from fasthtml_sse import RedisLog, SQLiteLog, SSEResponse, ServerSentEvent, end_streams, swap
+from fasthtml_sse.broadcast.checks import frame_of
 from fasthtml_sse.broadcast import log as log_module
 from fasthtml_sse.broadcast.cursor import Cursor
 from fasthtml_sse.core.source import HEARTBEAT, LIMIT
@@ -288,7 +289,7 @@ SNAPSHOTS = {
 @pytest.mark.parametrize('name', SNAPSHOTS)
 async def test_a_snapshot_may_be_any_function_and_any_value(name):
     (snapshot, expected), channel = SNAPSHOTS[name], Channel()
-    expected = expected or module.frame_of(snapshot())
+    expected = expected or frame_of(snapshot())
     tail, = await publish(channel, 'before')
     async with Client.asking(channel.response(snapshot=snapshot)) as client:
         await client.got(f'id: {tail}\n'.encode() + expected)

@@ -346,7 +346,7 @@ async def test_of_many_who_claim_a_record_one_gets_it(logs):
     results = await asyncio.gather(*appends, return_exceptions=True)
     won, = (n for n, result in enumerate(results) if isinstance(result, str))
     assert [type(result) for n, result in enumerate(results) if n != won] == [Refused] * 19
-    for log in processes: assert await log.record('job') == Record(f'{won}', 'at work')
+    for log in processes: assert await log.arecord('job') == Record(f'{won}', 'at work')
 
 @on_every_log
 async def test_an_event_and_a_record_change_in_one_step_or_not_at_all(logs):
@@ -356,11 +356,11 @@ async def test_an_event_and_a_record_change_in_one_step_or_not_at_all(logs):
     await log.aappend(Post('job', b'data: 1\n\n', change=Change('job', None, mine)))
     with pytest.raises(Refused, match="the record 'job' is not what it was expected to be"):
         await log.aappend(Post('job', b'data: 2\n\n', 'lost', change=Change('job', yours, None)))
-    assert await log.record('job') == mine and await log.record('nobody') is None
+    assert await log.arecord('job') == mine and log.record('nobody') is None
     await log.aappend(Post('job', change=Change('job', mine, yours)))
-    assert await log.record('job') == yours
+    assert await log.arecord('job') == yours
     await log.aappend(Post('job', None, 'failed', Change('job', yours, None)))
-    assert await log.record('job') is None
+    assert await log.arecord('job') is None
     assert [event[:2] for event in await body(Channel(log), 'job', id=start)] == [(None, '1'), ('close', 'failed')]
 
 @on_every_log
@@ -368,7 +368,7 @@ async def test_a_post_that_is_refused_changes_no_record(logs):
     log = opened(logs).log
     await log.aappend(Post('job', None, 'done'))
     with pytest.raises(Refused, match='has ended'): log.append(Post('job', b'data: 1\n\n', change=Change('job', None, Record('me', ''))))
-    assert await log.record('job') is None
+    assert await log.arecord('job') is None
 
 class Listening:
     def __init__(self, log):
@@ -383,7 +383,7 @@ async def test_a_word_is_heard_at_once_everywhere_once_and_never_later(logs):
     for log in processes: await log.ready()
     listeners, tail = [Listening(log) for log in processes], await channel.tail()
     words = ['stop größe\n', *(f'word {n}' for n in range(30)), '']
-    for word in words: await channel.log.say(word)
+    for word in words: await channel.log.asay(word)
     await until(lambda: all(len(listener.heard) >= len(words) for listener in listeners), 0.001)
     assert [listener.heard for listener in listeners] == [words] * len(processes)
     assert await channel.tail() == tail
@@ -391,7 +391,7 @@ async def test_a_word_is_heard_at_once_everywhere_once_and_never_later(logs):
         late = logs.again()
         listener = Listening(late)
         await late.ready()
-        await channel.log.say('now')
+        await channel.log.asay('now')
         await until(lambda: listener.heard, 0.001)
         assert listener.heard == ['now']
 

@@ -23,6 +23,8 @@ LAYERS = [
     'broadcast.sqlite',
     'broadcast.redis',
     'broadcast.cursor',
+    'broadcast.checks',
+    'broadcast.run',
     'broadcast.snapshot',
     'broadcast.channel',
     'page',
