@@ -336,25 +336,28 @@ class Keeper:
     "Calls `tick` again and again, in a thread, as long as it is needed."
     def __init__(self, tick: Callable[[], object], needed: Callable[[], object]):
         self._tick, self._needed = tick, needed
-        self._worker, self._lock, self._pause, self._works = Worker('fasthtml_sse runs'), Lock(), Event(), False
+        self._lock, self._pause = Lock(), Event()
+        self._worker: Worker | None = None
 
     def start(self) -> None:
         with self._lock:
-            if self._works: return
-            self._works = True
-        self._worker.call(self._work, self._cannot)
+            if self._worker: return
+            self._worker = Worker('fasthtml_sse runs')
+            self._worker.call(self._work, self._cannot)
+            if self._worker: self._worker.stop()  # after that call
+
+    def _cannot(self, error: Exception) -> None:
+        self._worker = None
+        logger.error('nothing looks after the runs of this process: %s', error)
 
     def look(self) -> None:
         "Have it look now."
         self._pause.set()
 
-    def _cannot(self, error: Exception) -> None:
-        self._works = False
-        logger.error('nothing looks after the runs of this process: %s', error)
-
     def _goes_on(self) -> bool:
-        with self._lock: self._works = bool(self._needed())
-        return self._works
+        with self._lock:
+            if not self._needed(): self._worker = None
+            return self._worker is not None
 
     def _work(self) -> None:
         while self._goes_on():
