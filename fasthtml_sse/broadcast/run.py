@@ -22,7 +22,7 @@ from fastcore.xml import FT
 
 from .checks import check_topics, frame_of
 from .log import OF_RUN, Gap, Log
-from .store import Change, LogError, Post, Record, Refused
+from .store import Change, Closed, LogError, Post, Record, Refused
 from ..core.event import Frame, ServerSentEvent, as_text
 from ..core.hub import Hub
 from fasthtml_sse.core.source import (TURN, Driver, Worker, check_source, check_threads, close_source, drop_source, logger, needs_thread,
@@ -235,6 +235,7 @@ class _Telling(_Refused):
         try:
             async with asyncio.timeout(GRACE if self._leaving else None):
                 return await self._end(state, frame) or await self._look_again(state)
+        except Closed: return True
         except (LogError, TimeoutError): await asyncio.sleep(0 if self._leaving else RETRY)
         return False
 
@@ -278,21 +279,24 @@ class Running(_Judging):
         super().__init__(log, id, record, options, source)
         self.unwatched, self.seen = options.unwatched, monotonic()
         self.over: Future[None] = Future()
-        self._ended, self._on_end = asyncio.Event(), on_end
+        self._hub, self._ended, self._on_end = Hub.here(), asyncio.Event(), on_end
+        self._hub.add(self)
         self.task = self.loop.create_task(self._go())
+        self._hub.hold(self.task)
 
     async def _go(self) -> None:
-        hub = Hub.here()
-        hub.add(self)
-        hub.hold(self.task)
         try:
             self._flow.on_ready(lambda in_task: self._ended.set())
             await self._until_ended()
             await self._tell(*await self._outcome())
-        finally:
-            hub.discard(self)
-            self._on_end(self)
-            self.over.set_result(None)
+        finally: self.leave()
+
+    def leave(self) -> None:
+        "Nothing drives it any more."
+        if self.over.done(): return
+        self._hub.discard(self)
+        self._on_end(self)
+        self.over.set_result(None)
 
     async def _until_ended(self) -> None:
         try: await self._ended.wait()
@@ -535,7 +539,7 @@ class _Keeping(_Renewing):
         for running in list(self._driven.values()):
             if not running.loop.is_closed(): continue
             self._end_for(running.id, running.owner)
-            self._forget(running)
+            running.leave()
 
     def _forget(self, running: Running) -> None:
         if self._driven.get(running.id) is running: del self._driven[running.id]
@@ -606,10 +610,13 @@ class _Guarding(_Starting):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _guard(self, id: str, owner: str) -> None:
-        await asyncio.sleep(PATIENCE)
-        try: await asyncio.to_thread(self._end_for, id, owner)
-        except LogError as e: logger.warning('run %r was stopped, but its end could not be told: %s', id, e)
+    async def _make_sure(self, run: Run) -> None:
+        "Have it end in time."
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE): await self.wait(run)
+            if await self._log.arecord(key_of(run.id)): await asyncio.to_thread(self._end_for, run.id, run.owner)
+        except LogError as e: logger.warning('run %r was stopped, but its end could not be told: %s', run.id, e)
 
 # %% ../../nbs/broadcast/run.ipynb #f4c51089
 class _Stopping(_Guarding):
@@ -618,10 +625,10 @@ class _Stopping(_Guarding):
         "Have a run stopped; whether it was running."
         while record := await self._log.arecord(key_of(id)):
             stopping = Claim.of(record)._replace(stopping=True).by(record.owner)
-            try: await self._log.aappend(Post(id, change=Change(key_of(id), record, stopping)))
+            try: await self._log.aappend(Post('', change=Change(key_of(id), record, stopping)))
             except Refused: continue  # something has changed meanwhile
             await self._log.asay(f'stop {id}')
-            self._keep(self._guard(id, record.owner))
+            self._keep(self._make_sure(Run(id, 'running', self, record.owner)))
             return True
         return False
 

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 # %% auto #0
-__all__ = ['LogError', 'Refused', 'Record', 'Change', 'Post', 'Row', 'Page', 'First', 'News', 'Store']
+__all__ = ['LogError', 'Closed', 'Refused', 'Record', 'Change', 'Post', 'Row', 'Page', 'First', 'News', 'Store']
 
 # %% ../../nbs/broadcast/store.ipynb #de656887
 class LogError(RuntimeError):
     "A log that cannot do what it is asked, and why."
+
+class Closed(LogError):
+    "A log that was closed."
 
 class Refused(LogError):
     "What a log does not take, while it takes others."

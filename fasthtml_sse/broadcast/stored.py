@@ -16,7 +16,7 @@ from threading import Event, RLock
 from typing import Any
 
 from .log import UNTOLD, Batch, End, Entry, Log, check_count, fill
-from .store import First, LogError, Page, Post, Record, Row, Store
+from .store import Closed, First, LogError, Page, Post, Record, Row, Store
 from ..core.source import Worker, logger
 
 # %% auto #0
@@ -200,7 +200,7 @@ class _OverStore(Log):
     def position(self, id: str) -> int | None: return self._store.position(id)
 
     def _check_open(self) -> None:
-        if self._closed.is_set(): raise LogError('the log is closed')
+        if self._closed.is_set(): raise Closed('the log is closed')
 
 # %% ../../nbs/broadcast/stored.ipynb #35137390
 class _Knowing(_OverStore):

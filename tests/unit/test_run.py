@@ -1,0 +1,592 @@
+"Runs: started once, watched from the beginning, ended in one of five ways. One contract, for every log."
+import asyncio, contextvars, logging, threading
+from contextlib import suppress
+
+import pytest
+from fasthtml.common import P
+from hypothesis import given, settings, strategies as st
+
+import fasthtml_sse.broadcast.run as module
+from fasthtml_sse import Channel, EventParser, Frame, LogError, Run, ServerSentEvent, end_streams
+from fasthtml_sse.broadcast.run import Claim, key_of, lease_of
+from fasthtml_sse.broadcast.store import Change, Post, Record
+from tests.support.asgi import Client
+from tests.support.clock import PATIENCE, until
+from tests.support.logs import Memory, SQLite, on_every_log, opened, publish, text_of
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def hurry(monkeypatch):
+    "Leases are renewed, and looked at, in a hurry."
+    for name, seconds in dict(BEAT=0.02, TICK=0.01, DEAD=0.2).items(): monkeypatch.setattr(module, name, seconds)
+
+@pytest.fixture
+def impatient(monkeypatch):
+    "Nobody watches for a shorter time than a user may ask for."
+    for name, seconds in dict(BEAT=0.05, TICK=0.01, ANSWER=0.2).items(): monkeypatch.setattr(module, name, seconds)
+    monkeypatch.setattr(module, 'check_options', lambda options: None)
+
+def others(logs, channel):
+    "The channel itself, and one of another process if the log is shared."
+    return [channel, *([Channel(logs.again())] if logs.durable else [])]
+
+def other(logs, channel): return others(logs, channel)[-1]
+
+async def shown(channel, id, last=None, **settings):
+    "What a page gets that watches a run until it ends."
+    async with asyncio.timeout(PATIENCE), Client.asking(channel.watch(id, heartbeat_interval=None, **settings), last) as client:
+        await client.over()
+    return [(event.event, event.data) for event in EventParser().feed(client.body)]
+
+async def kept(channel, id):
+    async with asyncio.timeout(PATIENCE): return [text_of(entry) async for entry in channel.subscribe(id, since='start')]
+
+async def ended(run):
+    async with asyncio.timeout(PATIENCE): return await run.wait()
+
+class Source:
+    "An endless source, which says what has become of it."
+    def __init__(self, *values, then=None):
+        self.values, self.then, self.starts, self.closed, self.unstarted = values, then, 0, 0, 0
+
+    async def __call__(self):
+        self.starts += 1
+        try:
+            for value in self.values: yield value
+            if self.then: raise self.then
+            await asyncio.Event().wait()
+        finally: self.closed += 1
+
+
+# It happens once
+
+@on_every_log
+async def test_of_many_who_run_one_id_one_starts_it_and_the_others_attach(logs):
+    channel = opened(logs)
+    processes, starts = others(logs, channel), []
+    async def source(n):
+        starts.append(n)
+        yield n
+        await asyncio.sleep(0.05)
+    runs = await asyncio.gather(*(processes[n % len(processes)].run(lambda n=n: source(n), 'job') for n in range(40)))
+    assert {run.id for run in runs} == {'job'} and {await ended(run) for run in runs} == {'done'}
+    assert len(starts) == 1
+    for each in processes: assert await shown(each, 'job') == [(None, str(starts[0])), ('close', 'done')]
+
+@on_every_log
+async def test_threads_with_loops_of_their_own_start_one_run(logs):
+    channel, starts = opened(logs), []
+    processes = others(logs, channel)
+    async def source():
+        starts.append(threading.current_thread())
+        yield 'once'
+    async def start(n):
+        run = await processes[n % len(processes)].run(source, 'job')
+        return await run.wait()
+    states = await asyncio.gather(*(asyncio.to_thread(asyncio.run, start(n)) for n in range(20)))
+    assert set(states) <= {'done', 'lost'} and len(set(states)) == 1 and len(starts) == 1
+
+@on_every_log
+async def test_who_attaches_closes_its_own_source_unstarted(logs):
+    channel = opened(logs)
+    await channel.run(Source('x'), 'job')
+    class Closable:
+        closed = 0
+        def __aiter__(self): return self
+        async def __anext__(self): raise AssertionError('it was started')
+        async def aclose(self): self.closed += 1
+    async def coroutine(): raise AssertionError('it was started')
+    def generator(): yield 'never'
+    async def asyncgen(): yield 'never'
+    closable, steps = Closable(), generator()
+    for each in others(logs, channel):
+        for source in (closable, coroutine(), steps, asyncgen(), asyncgen): assert (await each.run(source, 'job')).state == 'running'
+    assert closable.closed == len(others(logs, channel)) and steps.gi_frame is None
+    assert await channel.stop('job') and await ended(await channel.run(['x'], 'job')) == 'stopped'
+
+@on_every_log
+async def test_an_id_is_used_up_by_its_end(logs):
+    channel, again = opened(logs), Source('again')
+    async def empty(): return None
+    assert await ended(await channel.run(empty, 'job')) == 'done'
+    for each in others(logs, channel):
+        run = await each.run(again, 'job')
+        assert (run.state, await run.wait(), repr(run)) == ('done', 'done', "Run('job', 'done')")
+    assert again.starts == 0
+
+@on_every_log
+async def test_a_run_without_an_id_gets_one_that_nobody_guesses(logs):
+    channel = opened(logs)
+    runs = [await channel.run(['x']) for _ in range(3)]
+    assert len({run.id for run in runs}) == 3 and all(len(run.id) >= 16 for run in runs)
+    assert [await ended(run) for run in runs] == ['done'] * 3
+
+@on_every_log
+async def test_a_topic_that_is_no_runs_is_refused_and_the_source_closed(logs):
+    channel = opened(logs)
+    await channel.publish('x', 'used')
+    await channel.publish(None, 'ended', end=True)
+    for each in others(logs, channel):
+        for topic in ('used', 'ended'):
+            async def never(): raise AssertionError('it was started')
+            with pytest.raises(ValueError, match=f"the topic '{topic}' has events that are not those of a run"):
+                await each.run(never(), topic)
+    assert await channel.log.arecord(key_of('used')) is None
+
+@pytest.mark.parametrize('bad,error,match', [
+    ({'source': 'text'}, TypeError, 'a str is no source'), ({'source': None}, TypeError, 'a NoneType is no source'),
+    ({'id': ''}, ValueError, 'a run needs a name'), ({'id': 7}, TypeError, 'a topic must be a str'),
+    ({'id': 'a\0b'}, ValueError, 'must not hold NUL'), ({'text': 'yes'}, TypeError, 'text must be True or False'),
+    *(({'unwatched': bad}, ValueError, 'unwatched must be a number of seconds, 1 or more') for bad in (0.5, 0, True, '9', float('inf'))),
+    ({'failed': {1}}, TypeError, 'a set is no data'), ({'stopped': ServerSentEvent('x', id='7')}, ValueError, 'the log gives the ids'),
+], ids=lambda bad: str(bad)[:40])
+async def test_a_bad_argument_is_an_error_at_the_call_and_claims_nothing(bad, error, match):
+    channel = Channel()
+    with pytest.raises(error, match=match): await channel.run(**{'source': ['x'], 'id': 'job'} | bad)
+    assert await channel.log.arecord(key_of('job')) is None
+
+async def test_a_closed_channel_runs_nothing():
+    channel = Channel()
+    await channel.aclose()
+    with pytest.raises(LogError, match='the channel is closed'): await channel.run(['x'])
+
+@on_every_log
+async def test_a_caller_that_is_cancelled_leaves_no_claim_without_a_run(logs):
+    channel = opened(logs)
+    await channel.log.ready()
+    for steps in range(12):
+        source, id = Source('x'), f'job {steps}'
+        calling = asyncio.create_task(channel.run(source, id))
+        for _ in range(steps): await asyncio.sleep(0)
+        calling.cancel()
+        with suppress(asyncio.CancelledError): await calling
+        await asyncio.gather(*channel._runs._tasks)
+        claimed = await channel.log.arecord(key_of(id)) is not None
+        if claimed: await until(lambda: source.starts)
+        assert await channel.stop(id) is claimed
+        if claimed: assert await ended(await channel.run(['never'], id)) == 'stopped'
+
+
+# What it publishes
+
+@on_every_log
+async def test_each_item_is_published_at_once_and_none_is_none(logs):
+    channel, more = opened(logs), asyncio.Event()
+    async def source():
+        for value in ('<b>', None, b'<b>', {'n': 1}, P('x'), ServerSentEvent('named', event='note'), Frame(b'data: raw\n\n')): yield value
+        await more.wait()
+    run = await channel.run(source, 'job')
+    expected = [(None, '<b>'), (None, '<b>'), (None, '{"n": 1}'), (None, '<p>x</p>'), ('note', 'named'), (None, 'raw')]
+    async with Client.asking(other(logs, channel).watch('job')) as client:
+        await until(lambda: len(EventParser().feed(client.body)) == 6, 0.001)
+        assert [(event.event, event.data) for event in EventParser().feed(client.body)] == expected
+    more.set()
+    assert await ended(run) == 'done'
+
+async def test_text_is_escaped_and_markup_is_not():
+    channel = Channel()
+    run = await channel.run(['<b>&', b'<b>', P('<i>'), ['<u>']], text=True)
+    await run.wait()
+    assert await kept(channel, run.id) == ['&lt;b&gt;&amp;', '<b>', '<p>&lt;i&gt;</p>', '["<u>"]']
+
+@on_every_log
+async def test_each_kind_of_source(logs):
+    channel = opened(logs)
+    def generator(): yield from '12'
+    async def asyncgen():
+        for value in '12': yield value
+    async def later(): return asyncgen()
+    async def itself(id):
+        await channel.publish('1', id)
+        await channel.publish('2', id)
+    kinds = [generator, generator(), asyncgen, asyncgen(), later, later(), ['1', '2'], lambda: iter('12')]
+    for n, kind in enumerate(kinds): assert await ended(await channel.run(kind, f'{n}')) == 'done'
+    for n in range(len(kinds)): assert await kept(channel, f'{n}') == ['1', '2']
+    assert await ended(await channel.run(lambda: itself('itself'), 'itself')) == 'done'
+    assert await ended(await channel.run(itself('again'), 'again')) == 'done'
+    assert await kept(channel, 'itself') == await kept(channel, 'again') == ['1', '2']
+
+async def test_context_variables_are_those_of_the_caller_and_the_task_is_not():
+    who = contextvars.ContextVar('who')
+    who.set('ann')
+    tasks = []
+    async def source():
+        tasks.append(asyncio.current_task())
+        yield who.get()
+    channel = Channel()
+    run = await channel.run(source)
+    who.set('bob')
+    await run.wait()
+    assert await kept(channel, run.id) == ['ann'] and tasks[0] is not asyncio.current_task()
+
+async def test_a_source_that_never_waits_leaves_others_their_turns():
+    channel, turns = Channel(), 0
+    async def busy():
+        for n in range(30_000): yield n
+    run = await channel.run(busy)
+    while run.state == 'running':
+        await asyncio.sleep(0)
+        turns += 1
+    await run.wait()
+    assert turns > 10
+
+
+# How it ends
+
+@on_every_log
+async def test_a_source_that_raises_fails_and_its_words_are_the_users(logs, caplog):
+    channel = opened(logs)
+    async def polite(error): return P(f'Sorry: {type(error).__name__}')
+    def broken(error): raise ZeroDivisionError
+    for failed, words in [(None, []), ('Sorry.', ['Sorry.']), (polite, ['<p>Sorry: KeyError</p>']), (lambda error: None, []),
+                          (P('No.'), ['<p>No.</p>']), (broken, []), (lambda error: object(), [])]:
+        caplog.clear()
+        run = await channel.run(Source('so far', then=KeyError('secret')), failed=failed)
+        assert await ended(run) == 'failed'
+        for each in others(logs, channel):
+            assert await shown(each, run.id) == [(None, word) for word in ['so far', *words]] + [('close', 'failed')]
+        logged = [record for record in caplog.records if record.exc_info and 'secret' in str(record.exc_info[1])]
+        assert len(logged) == 1 and logged[0].message == f'run {run.id!r} failed'
+        assert len([record for record in caplog.records if 'no last words' in record.message]) == (not words and failed in (broken,) or
+            failed is not None and not words and failed is not broken and failed(None) is not None)
+
+@on_every_log
+async def test_a_value_that_cannot_be_published_fails_the_run(logs):
+    channel = opened(logs)
+    for bad in (object(), ServerSentEvent('x', id='7'), Frame(b'data: 1\n\ndata: 2\n\n')):
+        source = Source('so far', bad)
+        run = await channel.run(source, failed='Sorry.')
+        assert await ended(run) == 'failed' and source.closed == 1
+        assert await kept(channel, run.id) == ['so far', 'Sorry.']
+
+@on_every_log
+async def test_stop_closes_the_source_wherever_it_is_called(logs):
+    channel = opened(logs)
+    for each in others(logs, channel):
+        source = Source('so far')
+        run = await channel.run(source, stopped=lambda: P('Stopped.'))
+        await until(lambda: run.state == 'running' and source.starts)
+        await until(lambda: channel.log.count(frozenset([run.id]), 0), 0.001)
+        assert await each.stop(run.id) is True
+        assert await ended(run) == 'stopped' and source.closed == 1
+        assert await shown(each, run.id) == [(None, 'so far'), (None, '<p>Stopped.</p>'), ('close', 'stopped')]
+        assert [await one.stop(run.id) for one in others(logs, channel)] == [False] * len(others(logs, channel))
+    assert await channel.stop('nobody') is False
+
+@on_every_log
+async def test_a_stop_is_recorded_before_it_is_answered_so_the_run_never_ends_otherwise(logs):
+    channel = opened(logs)
+    for n in range(20):
+        async def source():
+            for _ in range(n): await asyncio.sleep(0)
+            yield 'x'
+        run = await channel.run(source)
+        for _ in range(n % 7): await asyncio.sleep(0)
+        stopped = await other(logs, channel).stop(run.id)
+        assert await ended(run) == ('stopped' if stopped else 'done')
+
+@on_every_log
+async def test_what_a_source_yields_after_a_stop_is_dropped_and_the_end_does_not_wait_for_it(logs):
+    channel, free = opened(logs), asyncio.Event()
+    async def deaf():
+        yield 'so far'
+        while not free.is_set():
+            with suppress(asyncio.CancelledError): await free.wait()
+        yield 'too late'
+    run = await channel.run(deaf, stopped='Stopped.')
+    await until(lambda: channel.log.count(frozenset([run.id]), 0), 0.001)
+    await other(logs, channel).stop(run.id)
+    assert await ended(run) == 'stopped'
+    free.set()
+    await asyncio.sleep(0.05)
+    assert await kept(channel, run.id) == ['so far', 'Stopped.']
+
+async def test_who_stopped_it_ends_what_its_owner_does_not(monkeypatch):
+    "As where the owner's loop is blocked."
+    monkeypatch.setattr(module, 'PATIENCE', 0.05)
+    monkeypatch.setattr(module.Running, 'stop', lambda self, why='stopped': None)
+    async with SQLite() as logs:
+        channel = opened(logs)
+        run = await channel.run(Source('so far'), stopped='Stopped.')
+        await until(lambda: channel.log.count(frozenset([run.id]), 0), 0.001)
+        stopping = other(logs, channel)
+        assert await stopping.stop(run.id) and await ended(await stopping.run(['x'], run.id)) == 'stopped'
+        assert await kept(stopping, run.id) == ['so far', 'Stopped.']
+        end_streams()
+
+@on_every_log
+async def test_a_shutdown_ends_it_as_lost(logs):
+    channel, source = opened(logs), Source('so far')
+    run = await channel.run(source, failed='never', stopped='never')
+    await until(lambda: channel.log.count(frozenset([run.id]), 0), 0.001)
+    end_streams()
+    assert await ended(run) == 'lost' and source.closed == 1
+    assert await shown(other(logs, channel), run.id, lost=P('Gone.')) == [(None, 'so far'), (None, '<p>Gone.</p>'), ('close', 'lost')]
+
+@on_every_log
+async def test_a_loop_that_ends_ends_its_runs(logs):
+    channel, source, found = opened(logs), Source('so far'), []
+    async def begin():
+        found.append(await channel.run(source))
+        await until(lambda: source.starts)
+    await asyncio.to_thread(asyncio.run, begin())
+    assert source.closed == 1
+    for each in others(logs, channel): assert (await shown(each, found[0].id))[-1] == ('close', 'lost')
+
+@on_every_log
+async def test_a_closed_channel_ends_its_runs(logs):
+    channel, source = opened(logs), Source('so far')
+    watching = other(logs, channel) if logs.durable else None
+    run = await channel.run(source, 'job')
+    await until(lambda: source.starts)
+    await channel.aclose()
+    assert source.closed == 1 and channel._runs._driven == {}
+    if watching: assert (await shown(watching, 'job'))[-1] == ('close', 'lost')
+    assert run.state == 'lost'
+
+@on_every_log
+async def test_nothing_is_left_of_a_run_but_its_topic(logs):
+    channel = opened(logs)
+    for source in (['x'], Source('x', then=OSError())): await ended(await channel.run(source, None))
+    run = await channel.run(Source())
+    owner = run.owner
+    if logs.durable: assert await channel.log.arecord(lease_of(owner)) is not None
+    await channel.stop(run.id)
+    await ended(run)
+    assert await channel.log.arecord(key_of(run.id)) is None
+    await until(lambda: channel._runs._keeper._worker is None, 0.001)
+    assert await channel.log.arecord(lease_of(owner)) is None and not channel._runs._driven and not channel._runs._awaited
+
+@on_every_log
+async def test_somebody_else_may_end_its_topic(logs, caplog):
+    channel, source = opened(logs), Source('x')
+    run = await channel.run(source, 'job')
+    await until(lambda: channel.log.count(frozenset(['job']), 0), 0.001)
+    await other(logs, channel).publish('over', 'job', end=True)
+    await channel.stop('job')
+    await until(lambda: source.closed)
+    await until(lambda: not channel._runs._driven)
+    assert await channel.log.arecord(key_of('job')) is None
+    assert await kept(channel, 'job') == ['x', 'over'] and run.state == 'done'
+
+async def test_an_end_is_told_when_the_log_works_again(monkeypatch):
+    monkeypatch.setattr(module, 'RETRY', 0.01)
+    channel, fails = Channel(), []
+    append = channel.log.aappend
+    async def failing(post):
+        if post.end and len(fails) < 3:
+            fails.append(post)
+            raise LogError('the disk is full')
+        return await append(post)
+    monkeypatch.setattr(channel.log, 'aappend', failing)
+    run = await channel.run(['x'])
+    assert await ended(run) == 'done' and len(fails) == 3
+
+
+# Its state
+
+@on_every_log
+async def test_wait_works_in_any_loop_and_to_cancel_it_does_no_harm(logs):
+    channel, more = opened(logs), asyncio.Event()
+    async def source():
+        yield 'x'
+        await more.wait()
+    run = await channel.run(source, 'job')
+    waiting = [asyncio.create_task((await each.run(['never'], 'job')).wait()) for each in others(logs, channel) for _ in range(3)]
+    in_thread = asyncio.create_task(asyncio.to_thread(asyncio.run, run.wait()))
+    await asyncio.sleep(0.01)
+    for task in waiting[::3]: task.cancel()
+    await asyncio.sleep(0.01)
+    assert run.state == 'running'
+    more.set()
+    async with asyncio.timeout(PATIENCE):
+        results = await asyncio.gather(*waiting, in_thread, return_exceptions=True)
+    assert [result for result in results if not isinstance(result, asyncio.CancelledError)] == ['done'] * (len(results) - len(waiting[::3]))
+
+async def test_a_run_without_its_channel_keeps_its_state():
+    run = Run('job', 'failed')
+    assert (run.state, await run.wait(), repr(run)) == ('failed', 'failed', "Run('job', 'failed')")
+
+
+# Watching
+
+@on_every_log
+async def test_what_is_no_run_is_told_lost_at_once_and_shows_nothing_else(logs):
+    channel = opened(logs)
+    ids = await publish(channel, 'private', topic='secret')
+    await publish(channel, 'x', topic='over')
+    await channel.publish('private too', 'over', end=True)
+    for each in others(logs, channel):
+        for id in ('nobody', 'secret', 'over'):
+            for last in (None, ids[0], 'of-another-log-7'):
+                for since in ('start', 'now', 'latest'):
+                    words = [(None, 'Gone.'), ('close', 'lost')]
+                    assert await shown(each, id, last, since=since, lost='Gone.') == words
+        assert await shown(each, 'nobody') == [('close', 'lost')]
+        assert await shown(each, 'nobody', lost=lambda: P('A function.')) == [(None, '<p>A function.</p>'), ('close', 'lost')]
+
+@on_every_log
+async def test_who_resumes_gets_what_it_lacks_and_one_close(logs):
+    channel = opened(logs)
+    run = await channel.run(list('abc'), 'job')
+    await ended(run)
+    entries = [entry async for entry in channel.subscribe('job', since='start')]
+    for each in others(logs, channel):
+        for n, entry in enumerate(entries):
+            assert await shown(each, 'job', entry.id) == [*((None, text) for text in 'abc'[n+1:]), ('close', 'done')]
+        assert await shown(each, 'job', since='now') == [('close', 'done')]
+        assert await shown(each, 'job', since='latest') == [(None, 'c'), ('close', 'done')]
+
+@on_every_log
+async def test_a_run_that_is_not_kept_any_more_is_lost(logs):
+    channel = opened(logs, maxlen=2)
+    await ended(await channel.run(['x'], 'job'))
+    for n in range(100 + 30 * logs.surely(2)): await channel.publish('y', f'topic {n}')
+    for each in others(logs, channel): assert await shown(each, 'job', lost='Gone.') == [(None, 'Gone.'), ('close', 'lost')]
+    assert await ended(await channel.run(['again'], 'job')) == 'done'
+
+async def test_bad_words_for_a_page_are_an_error_where_they_are_given():
+    channel = Channel()
+    with pytest.raises(TypeError, match='a object is no data'): channel.watch('job', lost=object())
+    with pytest.raises(ValueError, match="since must be 'now', 'start' or 'latest'"): channel.watch('job', since='yesterday')
+    with pytest.raises(TypeError, match='a topic must be a str'): channel.watch(7)
+    with pytest.raises(TypeError, match='not_before must be an id'): channel.watch('job', not_before=7)
+
+ANSWERS = [lambda channel: channel.watch('job'), lambda channel: channel.response('job', 'else')]
+
+@pytest.mark.parametrize('answer', ANSWERS, ids=['watch', 'response'])
+@on_every_log
+async def test_a_page_that_watches_keeps_it_running_wherever_it_is_open(logs, answer, impatient):
+    channel = opened(logs)
+    run = await channel.run(Source('x'), 'job', unwatched=0.1)
+    async with Client.asking(answer(other(logs, channel))) as client:
+        await asyncio.sleep(0.6)
+        assert run.state == 'running'
+        client.leave()
+    assert await ended(run) == 'stopped'
+
+@on_every_log
+async def test_nobody_watches_by_head_or_by_a_subscription(logs, impatient):
+    channel = opened(logs)
+    subscription = channel.subscribe('job')
+    run = await channel.run(Source('x'), 'job', unwatched=0.1, stopped='Nobody was there.')
+    reading = asyncio.create_task(anext(subscription))
+    async def nothing(message): pass
+    await channel.watch('job')({'type': 'http', 'method': 'HEAD', 'headers': [], 'query_string': b''}, None, nothing)
+    await reading
+    assert await ended(run) == 'stopped' and (await kept(channel, 'job'))[-1] == 'Nobody was there.'
+
+
+# An owner that dies
+
+async def claim_as_dead(log, id, claim=Claim(), beat='1'):
+    "As a process does that dies then."
+    await log.aappend(Post('', change=Change(lease_of('dead'), None, Record('dead', beat))))
+    await log.aappend(Post(id, b'data: so far\n\n', change=Change(key_of(id), None, claim.by('dead'))))
+
+@pytest.fixture(params=[SQLite], ids=['SQLite'])
+async def shared(request):
+    async with request.param() as logs: yield logs
+
+async def test_a_run_whose_process_has_died_is_lost_to_all_who_wait(shared, hurry):
+    channel = opened(shared)
+    await claim_as_dead(channel.log, 'job')
+    run = await other(shared, channel).run(['never'], 'job')
+    assert run.state == 'running'
+    pages = [shown(each, 'job', lost=f'Gone {n}.') for n, each in enumerate(others(shared, channel))]
+    found = await asyncio.gather(ended(run), *pages)
+    assert found == ['lost', *([(None, 'so far'), (None, f'Gone {n}.'), ('close', 'lost')] for n in range(2))]
+    assert await channel.log.arecord(lease_of('dead')) is None and await channel.log.arecord(key_of('job')) is None
+
+async def test_a_run_of_a_dead_process_that_was_stopped_is_stopped(shared, hurry):
+    channel = opened(shared)
+    await claim_as_dead(channel.log, 'job', Claim(True, 'data: Stopped.\n\n'))
+    assert await shown(channel, 'job') == [(None, 'so far'), (None, 'Stopped.'), ('close', 'stopped')]
+
+async def test_a_lease_that_changes_is_no_death(shared, hurry):
+    channel = opened(shared)
+    run = await channel.run(Source('x'), 'job')
+    waiting = asyncio.create_task((await other(shared, channel).run(['never'], 'job')).wait())
+    await asyncio.sleep(0.6)
+    assert run.state == 'running' and not waiting.done()
+    await channel.stop('job')
+    assert await waiting == 'stopped'
+
+async def test_an_owner_that_was_taken_for_dead_closes_its_source_and_says_so_once(shared, hurry, caplog):
+    channel, source = opened(shared), Source('x')
+    run = await channel.run(source, 'job', failed='never', stopped='never')
+    await until(lambda: channel.log.count(frozenset(['job']), 0), 0.001)
+    taken = await channel.log.arecord(lease_of(run.owner))
+    while True:  # its owner changes it meanwhile
+        try: await channel.log.aappend(Post('', change=Change(lease_of(run.owner), taken, None)))
+        except LogError: taken = await channel.log.arecord(lease_of(run.owner))
+        else: break
+    assert (await shown(other(shared, channel), 'job', lost='Gone.')) == [(None, 'x'), (None, 'Gone.'), ('close', 'lost')]
+    await until(lambda: source.closed, 0.001)
+    assert await ended(await channel.run(['again'], 'another')) == 'done'
+
+async def test_time_in_which_the_log_failed_is_no_silence(shared, hurry, monkeypatch):
+    channel = opened(shared)
+    await claim_as_dead(channel.log, 'job')
+    lives = channel._runs._lives
+    for _ in range(10):
+        for _ in range(8): assert not await asyncio.to_thread(lives.is_dead, 'dead')
+        lives.forget()
+    now = [0.0]
+    monkeypatch.setattr(module, 'monotonic', lambda: now[0])
+    assert not lives.is_dead('dead')
+    for _ in range(5):
+        now[0] += 1000  # the machine sleeps
+        assert not lives.is_dead('dead')
+
+
+# All of it together
+
+STEPS = st.lists(st.sampled_from(['run', 'watch', 'stop', 'cut', 'restart', 'wait', 'turn', 'finish', 'fail']), max_size=14)
+
+@pytest.mark.parametrize('kind', [Memory, SQLite])
+@given(steps=STEPS)
+@settings(max_examples=25, deadline=None)
+def test_whatever_happens_every_watcher_gets_one_close_and_the_source_starts_once(kind, steps):
+    async def play():
+        async with kind() as logs:
+            channels, starts, pages, go_on = [opened(logs)], [], [], asyncio.Queue()
+            async def source():
+                starts.append(1)
+                for n in range(1000):
+                    yield n
+                    if await go_on.get() == 'fail': raise OSError
+                    return
+            async def page(last):
+                "It comes back until it is told that it is over."
+                closes = []
+                while not closes:
+                    async with Client.asking(channels[-1].watch('job', heartbeat_interval=None), last) as client:
+                        cuts.append(client.leave)
+                        await client.request
+                        events = EventParser().feed(client.body)
+                        closes = [event.data for event in events if event.event == 'close']
+                        last = next((event.id for event in reversed(events) if event.id), last)
+                return closes
+            cuts, started = [], False
+            for step in [*steps, 'watch']:
+                if step == 'run':
+                    await channels[-1].run(source, 'job')
+                    started = True
+                elif step == 'watch': pages.append(asyncio.create_task(page(None)))
+                elif step == 'stop': await channels[-1].stop('job')
+                elif step == 'cut' and cuts: cuts.pop()()
+                elif step == 'restart' and logs.durable:
+                    channels.append(Channel(logs.again()))
+                    await channels[-2].aclose()
+                elif step in ('finish', 'fail'): go_on.put_nowait(step)
+                elif step == 'turn': await asyncio.sleep(0.002)
+            if started: await channels[-1].stop('job')
+            async with asyncio.timeout(PATIENCE): closes = await asyncio.gather(*pages)
+            assert all(len(each) == 1 for each in closes) and len(starts) <= 1
+            await channels[-1].aclose()
+    logging.disable(logging.CRITICAL)
+    try: asyncio.run(play())
+    finally: logging.disable(logging.NOTSET)
