@@ -153,15 +153,25 @@ async def test_a_closed_channel_runs_nothing():
     with pytest.raises(LogError, match='the channel is closed'): await channel.run(['x'])
 
 @on_every_log
-async def test_a_caller_that_is_cancelled_leaves_no_claim_without_a_run(logs):
+async def test_a_caller_that_is_cancelled_leaves_no_claim_without_a_run(logs, monkeypatch):
+    "As the handler of a client that leaves, at each moment."
     channel = opened(logs)
     await channel.log.ready()
-    for steps in range(12):
+    append, calling = channel.log.aappend, []
+    async def leaving(post):
+        id = await append(post)
+        if calling: calling.pop().cancel()
+        await asyncio.sleep(0)
+        return id
+    monkeypatch.setattr(channel.log, 'aappend', leaving)
+    for steps in (*range(12), None):
         source, id = Source('x'), f'job {steps}'
-        calling = asyncio.create_task(channel.run(source, id))
-        for _ in range(steps): await asyncio.sleep(0)
-        calling.cancel()
-        with suppress(asyncio.CancelledError): await calling
+        call = asyncio.create_task(channel.run(source, id))
+        if steps is None: calling.append(call)  # just when it is claimed
+        else:
+            for _ in range(steps): await asyncio.sleep(0)
+            call.cancel()
+        with suppress(asyncio.CancelledError): await call
         await asyncio.gather(*channel._runs._tasks)
         claimed = await channel.log.arecord(key_of(id)) is not None
         if claimed: await until(lambda: source.starts)
@@ -288,7 +298,20 @@ async def test_a_stop_is_recorded_before_it_is_answered_so_the_run_never_ends_ot
         assert await ended(run) == ('stopped' if stopped else 'done')
 
 @on_every_log
-async def test_what_a_source_yields_after_a_stop_is_dropped_and_the_end_does_not_wait_for_it(logs):
+async def test_what_a_source_yields_as_it_is_stopped_is_dropped(logs):
+    channel = opened(logs)
+    async def last_word():
+        try:
+            yield 'so far'
+            await asyncio.Event().wait()
+        except asyncio.CancelledError: yield 'one more'
+    run = await channel.run(last_word)
+    await until(lambda: channel.log.count(frozenset([run.id]), 0), 0.001)
+    assert await channel.stop(run.id) and await ended(run) == 'stopped'
+    assert await kept(channel, run.id) == ['so far']
+
+@on_every_log
+async def test_the_end_does_not_wait_for_a_source_that_does_not_stop(logs):
     channel, free = opened(logs), asyncio.Event()
     async def deaf():
         yield 'so far'
