@@ -18,7 +18,7 @@ from fastcore.xml import FT
 from fasthtml.xtend import Fragment
 
 from . import swap
-from .event import FrameStr, ServerSentEvent, bears_name, to_html
+from .event import FrameStr, ServerSentEvent, as_text, bears_name, to_html
 from .hub import Hub
 from .response import ReadySource, SSEResponse, check_seconds
 from .source import Driver, check_source, drop_source, logger
@@ -41,6 +41,7 @@ class StreamConfig:
     close_event: str | None = 'close'  # The name of the closing event; `None` for a comment instead of an event
     retry: int | None = None  # Milliseconds that the browser is to wait before it reconnects
     send_timeout: float = 30.0  # Seconds for which a client may take nothing before a response drops it
+    text: bool = False  # Whether a `str` is text, to be shown as it is; else it is markup
 
     def __post_init__(self) -> None:
         check_seconds('heartbeat_interval', self.heartbeat_interval)
@@ -83,6 +84,15 @@ class _Streams:
         self.open.discard(source)
         if not self.open: self.active = False
 
+# %% ../../nbs/core/streaming.ipynb #aee19aff
+def _then_as_text(transform: _Transform) -> Callable[[Any], Any]:
+    "A transform that escapes what `transform` gives, if it is text."
+    if transform is None: return as_text
+    async def transformed(item: Any) -> Any:
+        value = transform(item)
+        return as_text(await value if hasattr(type(value), '__await__') else value)
+    return transformed
+
 # %% ../../nbs/core/streaming.ipynb #3402fae3
 class _Worded(Driver):
     "A driven source that says at its end what the config of its stream wants."
@@ -102,7 +112,7 @@ class _Worded(Driver):
 class StreamSource(_Worded):
     "A driven source that opens and closes as the config of its stream says."
     def __init__(self, config: StreamConfig, streams: _Streams, source: Any, transform_fn: _Transform, last_event_id: str | None):
-        super().__init__(source, transform_fn, last_event_id)
+        super().__init__(source, _then_as_text(transform_fn) if config.text else transform_fn, last_event_id)
         self.config, self._streams = config, streams
         self._timer: asyncio.TimerHandle | None = None
 

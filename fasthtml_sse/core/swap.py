@@ -11,6 +11,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+from fastcore.basics import NotStr
 from fastcore.xml import FT, voids
 
 from .event import to_html
@@ -87,9 +88,13 @@ def children(content: Any) -> tuple[Any, ...]:
     "`content` as children of an element; lists and tuples flattened."
     return tuple(c for o in content for c in children(o)) if isinstance(content, (tuple, list)) else (content,)
 
+def _literal(child: Any) -> Any:
+    "`child`; text that holds a CR as markup, since FastHTML writes a CR as it is."
+    return NotStr(to_html(child)) if isinstance(child, str) and '\r' in child else child
+
 def wrapped(content: Any, attrs: dict[str, str]) -> FT:
     "`content` in a wrapper that suits it and carries `attrs`."
-    return _nest(FT(_carrier(content), children(content), attrs))
+    return _nest(FT(_carrier(content), tuple(map(_literal, children(content))), attrs))
 
 def sole_element(content: Any, attrs: Any) -> FT:
     "The one element that `content` is, to carry `attrs`. Raises `TypeError` for anything else."

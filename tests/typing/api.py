@@ -34,11 +34,15 @@ frame: bytes = Frame(b': hi\n\n')
 @sse
 async def clock() -> AsyncGenerator[str, None]: yield 'tick'
 
+@sse(text=True)
+async def answer() -> AsyncGenerator[str, None]: yield '<'
+
 @sse(heartbeat_interval=5, timeout=60, close_event=None)
 def countdown(start: int) -> Iterator[FT]: yield Li(start)
 
 assert_type(clock, Callable[[], AsyncGenerator[str, None]])
 assert_type(countdown(3), Iterator[FT])
+assert_type(answer, Callable[[], AsyncGenerator[str, None]])
 rt(clock)
 
 
@@ -61,6 +65,7 @@ config = StreamConfig(
     close_event='close',
     retry=500,
     send_timeout=30,
+    text=True,
 )
 stream = SSEStream(config)
 assert_type(stream.config, StreamConfig)

@@ -3,13 +3,14 @@ import json
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
+from html import unescape
 
 import pytest
-from fasthtml.common import Div, Li, NotStr, P, Pre
+from fasthtml.common import Div, Li, NotStr, P, Pre, to_xml
 from hypothesis import given, strategies as st
 
 from fasthtml_sse import Entry, EventParser, Frame, Gap, ServerSentEvent, to_event
-from fasthtml_sse.core.event import FrameStr, to_frame
+from fasthtml_sse.core.event import FrameStr, as_text, to_frame, to_html
 
 text = st.text(st.characters(exclude_categories=['Cs']), max_size=40)
 lines = st.text(st.sampled_from('ab :\r\n\t\x00\x0b\x0c\x1c\x85\u2028\u2029\ufeffé😀'), max_size=40)
@@ -234,6 +235,21 @@ def test_what_cannot_be_told_is_refused_by_type(value):
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), {'a': float('nan')}, b'\xff'])
 def test_what_no_browser_could_read_is_refused(value):
     with pytest.raises(ValueError, match='data'): to_event(value)
+
+class Word(str): pass
+
+@given(lines | text)
+def test_text_is_escaped_as_in_an_element(value):
+    escaped = as_text(value)
+    assert escaped == as_text(Word(value)) == to_html(value) and type(as_text(Word(value))) is str
+    assert to_xml(P(value), indent=False) == f'<p>{escaped.replace("&#13;", chr(13))}</p>'
+    assert '\r' not in escaped and unescape(escaped) == unescape(escaped.replace('&#13;', '\r')) == value
+
+@pytest.mark.parametrize('value', [
+    None, 7, b'<b>', ['<b>'], {'a': '<b>'}, P('<b>'), (P(), '<b>'), NotStr('<b>'), to_xml(P('<b>')), Card(), Html(),
+    FrameStr('data: <b>\n\n'), Frame(b'data: <b>\n\n'), ServerSentEvent('<b>'), Entry('7', 'a', Frame(b'data: <b>\n\n'))
+])
+def test_what_is_no_text_is_not_escaped(value): assert as_text(value) is value
 
 def test_several_events_are_not_the_data_of_one():
     inside_a_dict, written = {'events': [ServerSentEvent('a')]}, [FrameStr('data: x\n\n')]

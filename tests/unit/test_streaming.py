@@ -3,11 +3,12 @@ import asyncio, functools, logging, math, threading
 from contextlib import aclosing
 
 import anyio, pytest
-from fasthtml.common import Div, fast_app
+from fasthtml.common import Div, NotStr, fast_app
 from fasthtml.core import EventStream
 from hypothesis import given, settings, strategies as st
 
 from fasthtml_sse import EventParser, Frame, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
+from fasthtml_sse.core.event import FrameStr
 from fasthtml_sse.core.source import LINGER
 from fasthtml_sse.testing import open_stream
 from tests.support.clock import PATIENCE, turns, until, virtual
@@ -22,6 +23,8 @@ async def frames(source, transform=None, **config): return [f async for f in SSE
 async def data(source, transform=None, **config):
     raw = ''.join(await frames(source, transform, **config)).encode()
     return [e.data for e in EventParser().feed(raw) if e.event is None]
+
+async def same(value): return value
 
 async def forever(opened=None, closed=None):
     "Yields once and then says nothing."
@@ -75,6 +78,25 @@ async def test_what_stream_yields_is_not_encoded_twice():
     async with open_stream(app, '/old') as s:
         async for _ in s: pass
     assert s.raw.decode() == ''.join(once)
+
+WROTE = ['<b>', ' ', '\r\n', Div('<'), ['<'], b'<b>', ServerSentEvent('<b>'), FrameStr('data: <b>\n\n'), '']
+SHOWN = ['&lt;b&gt;', ' ', '&#13;\n', '<div>&lt;</div>', '["<"]', '<b>', '<b>', '<b>', '']
+
+@pytest.mark.parametrize('transform', [None, lambda value: value, same], ids=['none', 'sync', 'async'])
+async def test_text_is_escaped_and_nothing_else(transform):
+    assert await data(WROTE, transform, text=True) == SHOWN
+    assert await data(WROTE[:2], transform) == WROTE[:2]
+
+async def test_what_a_transform_gives_is_text_or_not():
+    assert await data(['a', 'b'], {'a': '<a>', 'b': NotStr('<b>')}.get, text=True) == ['&lt;a&gt;', '<b>']
+    assert await data(range(3), lambda n: '<' if n == 1 else None, text=True) == ['&lt;']
+
+async def test_a_handler_of_text():
+    app, rt = fast_app()
+    @rt('/text')
+    @sse(text=True)
+    def text(): yield '<b>'
+    async with open_stream(app, '/text') as s: assert (await s.next()).data == '&lt;b&gt;'
 
 async def test_events_and_frames_pass_as_they_are():
     assert await frames([ServerSentEvent('x', id='1'), Frame(b'data: raw\n\n')], **BARE) == ['id: 1\ndata: x\n\n', 'data: raw\n\n']

@@ -4,6 +4,7 @@ from fasthtml.common import Div, Input, Li, NotStr, Option, P, Script, Span, Tab
 from fasthtml.svg import Circle
 
 from fasthtml_sse import OOBStreamBuilder, SSEStream, StreamConfig, swap, to_event
+from fasthtml_sse.core.event import FrameStr
 
 html = lambda el: to_xml(el, indent=False)
 
@@ -32,6 +33,8 @@ WRAPPERS = {
     'li': ([Li('x'), Li('y')], '<ul hx-swap-oob="beforeend:#a"><li>x</li><li>y</li></ul>'),
     'circle': (NotStr('<circle r="1"/>'), '<svg hx-swap-oob="beforeend:#a"><circle r="1"/></svg>'),
     'text': ('a < b', '<div hx-swap-oob="beforeend:#a">a &lt; b</div>'),
+    'text with a CR': (['\r\n', 'a<\r', FrameStr('<\r')], '<div hx-swap-oob="beforeend:#a">&#13;\na&lt;&#13;&lt;&#13;</div>'),
+    'markup with a CR': (NotStr('<b>\r'), '<div hx-swap-oob="beforeend:#a"><b>\r</div>'),
     'markup': (NotStr('<tr><td>1'), '<table><tbody hx-swap-oob="beforeend:#a"><tr><td>1</tbody></table>'),
     '__ft__': (Row(), '<table><tbody hx-swap-oob="beforeend:#a"><tr id="r"><td>row</td></tr></tbody></table>'),
     'script beside': ((Tr(), Script('x')), '<table><tbody hx-swap-oob="beforeend:#a"><tr></tr><script>x</script></tbody></table>'),
