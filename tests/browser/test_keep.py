@@ -9,7 +9,7 @@ from fasthtml.svg import Circle, Svg
 from fasthtml_sse import Channel, SSESource, swap
 
 from .keeping import FILL, FILLED, LOOK, Pages, fields
-from .pages import HURRY, item, page_app, route_of, until, until_items, until_state
+from .pages import HURRY, asked_within, item, page_app, route_of, until, until_items, until_state
 
 FULL = pytest.mark.full  # for `make test-all`
 
@@ -168,7 +168,8 @@ def anew(version):
     "Parts that no morph can match, as they have no ids and stand elsewhere."
     close = Button('Close', onclick='this.closest("dialog").close()')
     form = Form(Input(name='title') if version else None, Input(name='q'))
-    parts = form, Div('hint', popover='manual', cls='hint'), Dialog(Input(name='inside'), close)
+    view = Div(Div(style='height: 999px'), cls='view', style='height: 50px; overflow: auto')
+    parts = form, Div('hint', popover='manual', cls='hint'), Dialog(Input(name='inside'), close), view
     return [Section(P('news'), *parts)] if version else parts
 
 
@@ -186,15 +187,17 @@ def test_a_sentence_goes_on_where_its_field_is_made_anew(visit, build, way):
 
 
 @pytest.mark.parametrize('way', ['morph', 'refresh'])
-def test_what_is_open_stays_open_where_it_is_made_anew(visit, build, way):
+def test_what_is_open_stays_open_and_scrolled_where_it_is_made_anew(visit, build, way):
     pages = Pages(build, anew)
     with visit(pages.app, build) as page:
         page.evaluate('document.querySelector(".hint").showPopover(); document.querySelector("dialog").showModal()')
+        page.evaluate('window.old = document.querySelector(".view"); old.scrollTop = 300')
         page.keyboard.type('ye')
         pages.change(page, way)
         page.keyboard.type('s')
         look = '[document.querySelector("dialog").matches(":modal"), document.querySelector(".hint").matches(":popover-open")]'
         assert page.evaluate(look) == [True, True] and page.evaluate('document.activeElement.value') == 'yes'
+        assert page.evaluate('[old.isConnected, document.querySelector(".view").scrollTop]') == [False, 300]
         page.click('text=Close')
         page.click('[name=q]')
 
@@ -258,15 +261,16 @@ def test_a_list_has_no_doubles_and_an_end(visit, topic, build):
 
 
 def test_many_refreshes_are_few_fetches(visit, build):
-    pages = Pages(build, lambda version: [Ul(Li(version), id='list')])
-    loads = []
-    with visit(pages.app, build) as page:
-        page.on('request', lambda request: loads.append(request.url) if request.url.rstrip('/') == page.context.site.url else None)
+    pages, loads = Pages(build, lambda version: [Ul(Li(version), id='list')]), []
+    pages.channel = Channel()  # which keeps each of them
+    with visit(pages.app, build, clock=True) as page:
         until_state(page, 'live')
+        page.on('request', lambda request: loads.append(request.url) if request.url.rstrip('/') == page.context.site.url else None)
         for n in range(1, 31):
             pages.version = n
             pages.channel.publish_sync([swap.refresh(), swap.update(n, '#other')])
         page.wait_for_function('document.querySelector("#list").textContent.trim() == "30"')
+        asked_within(page, 10_000)
         assert len(loads) <= 2
 
 

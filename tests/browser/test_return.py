@@ -256,6 +256,8 @@ def test_an_address_is_that_of_the_page_which_named_it(browse, topic, build):
         until_state(page, 'live')
         topic.publish(item('there'))
         until_items(page, ['there'])
+        page.evaluate('source.setAttribute("after", "0")')  # which opens another stream
+        until_items(page, ['there', 'there'])
 
 
 # Many tabs
