@@ -630,11 +630,15 @@ def test_a_refresh_does_not_put_a_page_where_another_is(visit, build, there):
         if there == '/two':
             page.click('text=two')
             page.wait_for_function('document.querySelector("h1").textContent == "two"')
-            # The page that came late is not shown; where the page is now, is asked for instead
+            # The page that came late is not shown, not even for a moment; where the page is now, is asked for instead
+            page.evaluate('''window.shown = new Set
+                new MutationObserver(() => shown.add(document.querySelector("h1")?.textContent)).observe(document, {
+                    subtree: true, childList: true, characterData: true})''')
             with page.expect_event('requestfinished', lambda request: request.url.endswith('/two')): left.set()
         page.wait_for_url(f'**{there}')
         assert asked_within(page, 10_000) == []
         assert page.inner_text('h1') == there[1:]
+        assert page.evaluate('[...window.shown ?? []].includes("one")') is False
 
 
 def test_a_refresh_that_fails_is_tried_again(browse, build):
