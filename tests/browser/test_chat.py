@@ -9,6 +9,9 @@ from tests.support.serving import Server, uvicorn
 from .pages import HURRY, answer_from_npm, until
 
 
+pytestmark = pytest.mark.connections
+
+
 @pytest.fixture(scope='module', params=['sqlite', 'redis'])
 def log(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp('log')

@@ -133,24 +133,36 @@ events = st.builds(ServerSentEvent, st.none() | text, event=st.none() | name, id
     retry=st.none() | st.integers(0, 2**70), comment=st.none() | text)
 OVER = ServerSentEvent('over', event='over')  # ends every example, so that none passes because nothing came
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few, many_more = settings(unhurried, max_examples=50), settings(unhurried, max_examples=250)
 
 
-@settings(unhurried, max_examples=150)
-@given(sent=st.lists(events))
-def test_any_events_arrive_as_they_were_sent(receive, sent):
+def check_events(receive, sent):
     sent = [*sent, OVER]
     frames = [event.encode() for event in sent]
     seen = receive(frames, [event.event for event in sent if event.event])
     assert seen == list(expected(sent))
     assert parsed(frames) == seen
 
+any_events = given(sent=st.lists(events))
+
+@few
+@any_events
+def test_any_events_arrive_as_they_were_sent(receive, sent): check_events(receive, sent)
+
+@pytest.mark.full
+@many_more
+@any_events
+def test_many_events_arrive_as_they_were_sent(receive, sent): check_events(receive, sent)
+
 
 def as_json(value): return value, json.dumps(value, ensure_ascii=False)
 
 
+CR = '\r'
+
 def as_html(text):
     inner = escape(text, quote=False)
-    return (text, Div(text)), f'{inner}<div>{inner}</div>'
+    return (text, Div(text)), f"{inner.replace(CR, '&#13;')}<div>{inner}</div>"
 
 
 flat = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
@@ -159,13 +171,22 @@ jsons = nested.filter(lambda value: not isinstance(value, str | None))
 values = text.map(lambda text: (text, text)) | jsons.map(as_json) | text.map(as_html)  # each with its data
 
 
-@settings(unhurried, max_examples=100)
-@given(sent=st.lists(values))
-def test_any_value_arrives_as_it_is_written(receive, sent):
+def check_values(receive, sent):
     frames = [to_frame(value) for value, _ in [*sent, (OVER, None)]]
     seen = receive(frames, ['over'])
     assert seen == [*(['message', normal(told), ''] for _, told in sent), ['over', 'over', '']]
     assert parsed(frames) == seen
+
+any_values = given(sent=st.lists(values))
+
+@few
+@any_values
+def test_any_value_arrives_as_it_is_written(receive, sent): check_values(receive, sent)
+
+@pytest.mark.full
+@many_more
+@any_values
+def test_many_values_arrive_as_they_are_written(receive, sent): check_values(receive, sent)
 
 
 words = [b'data', b'id', b'event', b':', b' ', b'\r', b'\n', b'\0', b'7', b'open', b'error', *map(str.encode, 'é\u2028\ufeff😀')]
@@ -215,7 +236,15 @@ def possible_names(raw):
     return [line.partition(':')[2].removeprefix(' ') for line in re.split('[\r\n]', raw.decode(errors='replace'))]
 
 
-@settings(unhurried, max_examples=200)
-@given(chunks=streams())
-def test_any_bytes_are_parsed_as_by_the_browser(receive, chunks):
-    assert parsed(chunks) == receive(chunks, possible_names(b''.join(chunks)))
+def check_bytes(receive, chunks): assert parsed(chunks) == receive(chunks, possible_names(b''.join(chunks)))
+
+any_bytes = given(chunks=streams())
+
+@settings(unhurried, max_examples=80)
+@any_bytes
+def test_any_bytes_are_parsed_as_by_the_browser(receive, chunks): check_bytes(receive, chunks)
+
+@pytest.mark.full
+@many_more
+@any_bytes
+def test_many_bytes_are_parsed_as_by_the_browser(receive, chunks): check_bytes(receive, chunks)

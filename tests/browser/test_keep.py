@@ -12,6 +12,7 @@ from .keeping import FILL, FILLED, LOOK, Pages, fields
 from .pages import HURRY, asked_within, item, page_app, route_of, until, until_items, until_state
 
 FULL = pytest.mark.full  # for `make test-all`
+WAYS = [way if way in ('morph', 'refresh') else pytest.param(way, marks=FULL) for way in Pages.WAYS]  # a gap refreshes, a snapshot morphs
 
 
 @pytest.mark.parametrize('named', [True, pytest.param(False, marks=FULL)], ids=['named', 'nameless'])
@@ -53,7 +54,7 @@ def test_what_was_entered_stays_where_the_form_has_moved(visit, build, way, move
         assert page.evaluate(LOOK) == FILLED
 
 
-@pytest.mark.parametrize('way', ['morph', 'refresh', 'gap'])
+@pytest.mark.parametrize('way', WAYS)
 def test_where_the_markup_of_a_field_has_changed_it_counts(visit, build, way):
     "Except where somebody is typing."
     def render(version):
@@ -79,7 +80,7 @@ def test_where_the_markup_of_a_field_has_changed_it_counts(visit, build, way):
 
 # Focus, caret and selection
 
-@pytest.mark.parametrize('way', Pages.WAYS)
+@pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize('field', ['Input', pytest.param('Textarea', marks=FULL), 'editable'])
 def test_a_sentence_goes_on_in_its_field(visit, build, way, field):
     make = dict(Input=Input, Textarea=Textarea, editable=partial(Div, contenteditable='true'))[field]
@@ -147,7 +148,7 @@ MOVED = dict(same=opened, moved=moved)
 
 
 @pytest.mark.parametrize('render', ['same', pytest.param('moved', marks=FULL)])
-@pytest.mark.parametrize('way', Pages.WAYS)
+@pytest.mark.parametrize('way', WAYS)
 def test_what_is_open_stays_open_and_scrolled(visit, build, way, render):
     pages = Pages(build, MOVED[render])
     with visit(pages.app, build, script=HURRY) as page:

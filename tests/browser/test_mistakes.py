@@ -145,6 +145,7 @@ def test_a_source_that_is_refused_goes_to_the_login(visit, topic, build, prevent
 
 # No script
 
+@pytest.mark.connections
 @pytest.mark.parametrize('debug', [False, True])
 @pytest.mark.parametrize('scripted', [False, True])
 def test_a_page_without_the_script_says_so_in_debug_mode(browse, topic, build, debug, scripted):

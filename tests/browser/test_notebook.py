@@ -175,8 +175,8 @@ def test_the_latest_server_is_asked(notebook, app, topic):
         assert asked == [f'{first.url}/events', f'{second.url}/events', f'{second.url}/events']
 
 
-@pytest.mark.parametrize('framed', [False, True])
-@pytest.mark.parametrize('what', ['gap', 'refresh'])
+@pytest.mark.parametrize('what, framed', [
+    ('gap', False), ('refresh', True), *(pytest.param(*pair, marks=pytest.mark.full) for pair in (('gap', True), ('refresh', False)))])
 def test_jupyters_page_is_never_fetched_and_morphed(notebook, app, topic, what, framed):
     page, content = notebook.page, (Ul(id='list'), SSESource('/events', after='0', id='source'))
     with serve(app) as site:

@@ -641,6 +641,7 @@ def test_a_refresh_does_not_put_a_page_where_another_is(visit, build, there):
         assert page.evaluate('[...window.shown ?? []].includes("one")') is False
 
 
+@pytest.mark.connections
 def test_a_refresh_that_fails_is_tried_again(browse, build):
     gaps = Gaps(build)
     gaps.failures = 1

@@ -132,6 +132,8 @@ def test_a_named_event_is_swapped_by_htmx_2_and_starts_requests_with_both(visit,
 
 # What is lost
 
+theirs = pytest.mark.full  # what these show changes with the versions in tests/package.json alone
+
 def failing_app(build, *statuses, words=(), **attrs):
     "An app whose stream ends after `words`; the requests after the first are answered with `statuses`, in turn, the last for ever."
     app, rt = extended_app(build)
@@ -149,12 +151,14 @@ def failing_app(build, *statuses, words=(), **attrs):
 SEEN = ServerSentEvent('x', id='8', retry=50)
 
 
+@theirs
 def test_htmx_2_forgets_the_id_after_an_http_error(visit, build):
     app = failing_app(build, 500, words=[SEEN])
     with visit(app, build, clock=True) as page: until_later(page, lambda: len(app.requests) >= 3)
     assert app.requests[:3] == [None, '8', '8' if is_4(build) else None]
 
 
+@theirs
 def test_an_id_in_the_address_is_where_htmx_2_starts_anew(browse, build):
     app = failing_app(build, 500, words=[SEEN])
     @app.get('/from')
@@ -166,6 +170,7 @@ def test_an_id_in_the_address_is_where_htmx_2_starts_anew(browse, build):
     assert app.requests[:3] == ['7', '8', '8' if is_4(build) else '7']
 
 
+@theirs
 def test_htmx_4_tries_a_failed_first_connection_once(visit, topic, build):
     topic.answers = [500]
     with visit(stock_app(topic, build), build, clock=True) as page:
@@ -174,6 +179,7 @@ def test_htmx_4_tries_a_failed_first_connection_once(visit, topic, build):
         assert len(topic.requests) == (1 if is_4(build) else 2)
 
 
+@theirs
 def test_a_trigger_makes_htmx_4_try_again_and_also_reopen_what_was_closed(visit, build):
     requests, again = [], dict(hx_trigger='load, every 100ms')
     app, rt = extended_app(build)
@@ -192,11 +198,13 @@ def test_a_trigger_makes_htmx_4_try_again_and_also_reopen_what_was_closed(visit,
 
 
 @pytest.mark.parametrize('status', [204, 401])
+@theirs
 def test_no_status_stops_it(visit, build, status):
     app = failing_app(build, status, words=[SEEN])
     with visit(app, build, clock=True) as page: until_later(page, lambda: len(app.requests) >= 4)
 
 
+@theirs
 def test_htmx_4_ignores_a_lone_retry(visit, build):
     retry = 60_000 if is_4(build) else 800
     app = failing_app(build, 500, words=[ServerSentEvent(retry=retry)], hx_config=None)
@@ -205,6 +213,7 @@ def test_htmx_4_ignores_a_lone_retry(visit, build):
     assert pause < 10 if is_4(build) else 0.8 <= pause < 3  # what Chromium has by itself
 
 
+@theirs
 def test_a_message_that_cannot_be_swapped_costs_htmx_4_the_connection(visit, topic, build):
     with visit(stock_app(topic, build, **impatient(build)), build) as page:
         until(lambda: topic.live == 1)
@@ -215,6 +224,7 @@ def test_a_message_that_cannot_be_swapped_costs_htmx_4_the_connection(visit, top
         assert len(topic.requests) == (2 if is_4(build) else 1)
 
 
+@theirs
 def test_a_hidden_tab_costs_htmx_4_the_connection(browse, topic, build):
     ours = Topic()
     app = stock_app(topic, build)
@@ -247,7 +257,7 @@ def go_through_twelve(context, topic):
         page.evaluate('n => { setTimeout(() => location.href = `/?${n}`) }', n)
         page.wait_for_function('n => location.search == `?${n}`', arg=n, timeout=1500 if hangs(topic) else 10_000)
 
-@pytest.mark.full  # a minute in most runs, and what it shows is others' work
+@theirs
 def test_twelve_pages_hang_with_htmx_2(keeping, topic, build):
     if is_4(build):
         with browsing(keeping, stock_app(topic, build), build) as context:
@@ -263,6 +273,7 @@ def test_twelve_pages_hang_with_htmx_2(keeping, topic, build):
     raise AssertionError('no page hung')
 
 
+@theirs
 def test_an_element_that_a_script_removes_listens_until_the_next_message(visit, topic, build):
     with visit(stock_app(topic, build), build, clock=True) as page:
         until_read(page, topic)
@@ -273,6 +284,7 @@ def test_an_element_that_a_script_removes_listens_until_the_next_message(visit, 
         until(lambda: topic.live == 0)
 
 
+@theirs
 def test_a_silent_connection_is_not_taken_for_dead(visit, build):
     requests = []
     app, rt = extended_app(build)
@@ -292,12 +304,14 @@ async def silent():
     await asyncio.Event().wait()
 
 
+@theirs
 def test_each_tab_has_its_own_connection(browse, topic, build):
     with browse(stock_app(topic, build), build) as context:
         for _ in range(3): context.new_page().goto(context.site.url)
         until(lambda: topic.live == 3)
 
 
+@theirs
 def test_a_gap_changes_nothing(visit, topic, build):
     app, rt = extended_app(build)
     shown = []

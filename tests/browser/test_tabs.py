@@ -71,6 +71,7 @@ def test_pages_that_are_left_before_they_are_live_keep_no_request(keeping, build
         assert asked == [str(n) for n in range(9)]
         page.close()
 
+@pytest.mark.full  # what it shows is the browser's doing
 def test_plain_event_sources_hang_there(keeping, topic):
     "What the test above would not notice if the browser kept no pages."
     plain = Script('window.plain = new EventSource("/events")')

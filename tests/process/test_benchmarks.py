@@ -218,6 +218,7 @@ def test_a_server_whose_client_went_before_it_began_ends_at_once():
     assert (done.returncode, done.stderr) == (1, 'the client has gone\n')
 
 
+@pytest.mark.full
 def test_a_quick_run_measures_everything():
     done = subprocess.run(benchmark('--quick', '--contender', 'raw-ASGI'), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0

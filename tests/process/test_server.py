@@ -17,7 +17,10 @@ COMMANDS = {'h11': uvicorn('--http', 'h11'), 'httptools': uvicorn('--http', 'htt
 async def last_words(connections): return [await reader.read(-1) for reader, _ in connections]
 
 
-@pytest.mark.parametrize('name', ROWS)
+SELDOM = ('uvicorn, httptools, asyncio', 'uvicorn, h11, uvloop', 'gunicorn with uvicorn-worker, Ctrl-C', 'hypercorn, uvloop',
+    'hypercorn, Ctrl-C', 'granian, uvloop', 'granian, Ctrl-C')  # whose parts are in other rows too
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.full) if name in SELDOM else name for name in ROWS])
 async def test_fifty_streams_end_with_the_server(tmp_path, name):
     row = ROWS[name]
     for n in range(3):
@@ -58,10 +61,10 @@ async def test_a_client_that_never_reads_is_dropped(tmp_path, command):
 
 @pytest.mark.parametrize('command, middleware', [
     ('h11', ''),
-    ('httptools', ''),
+    pytest.param('httptools', '', marks=pytest.mark.full),
     ('httptools', 'passing'),
-    ('httptools', 'copying'),
-    ('hypercorn', ''),
+    pytest.param('httptools', 'copying', marks=pytest.mark.full),
+    pytest.param('hypercorn', '', marks=pytest.mark.full),
     ('hypercorn', 'passing'),
 ])
 async def test_clients_that_never_read_do_not_hold_the_exit(tmp_path, command, middleware):
