@@ -503,7 +503,9 @@ class _Leasing(_Watched):
 
     def _let_go(self, lease: Lease) -> None:
         with self._lock: lease.users -= 1
-        if not lease.users: self._keeper.look()  # which gives it up
+        if lease.users: return
+        if lease.taken: self._keeper.start()  # it may never have had a run
+        self._keeper.look()  # which gives it up
 
 # %% ../../nbs/broadcast/run.ipynb #59a735be
 class _Renewing(_Leasing):
