@@ -216,7 +216,7 @@ class _Refused(_Owned):
             self._record = record
             return False
         if record: await self._log.aappend(Post('', change=Change(key_of(self.id), record, None)))  # somebody else has ended the topic
-        if state not in ('stopped', 'lost'):
+        if state != 'stopped':
             logger.warning('run %r came to its end (%s) after another process had ended it', self.id, state)
         return True
 
