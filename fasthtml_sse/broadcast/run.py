@@ -227,17 +227,18 @@ GRACE = 1.0  # seconds that a shutdown waits for an end to be told
 class _Telling(_Refused):
     "It tells its end."
     async def _tell(self, state: str, frame: bytes | None) -> None:
-        while not await self._told(state, frame) and not self._leaving:
+        while not await self._told(state, frame):
             if Claim.of(self._record).stopping: state, frame = 'stopped', await last_words(self.id, self._options.stopped)
 
     async def _told(self, state: str, frame: bytes | None) -> bool:
-        "Try once; whether all is done."
+        "Try once; whether all is done, or there is no time for more."
         try:
             async with asyncio.timeout(GRACE if self._leaving else None):
                 return await self._end(state, frame) or await self._look_again(state)
         except Closed: return True
-        except (LogError, TimeoutError): await asyncio.sleep(0 if self._leaving else RETRY)
-        return False
+        except (LogError, TimeoutError):
+            await asyncio.sleep(0 if self._leaving else RETRY)
+            return self._leaving
 
 # %% ../../nbs/broadcast/run.ipynb #7fb7994e
 class _Ending(_Telling):
