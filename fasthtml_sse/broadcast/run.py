@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from fastcore.xml import FT
 
 from .checks import check_topics, frame_of
-from .log import OF_RUN, Gap, Log
+from .log import OF_RUN, End, Gap, Log
 from .store import Change, Closed, LogError, Post, Record, Refused
 from ..core.event import Frame, ServerSentEvent, as_text
 from ..core.hub import Hub
@@ -392,17 +392,24 @@ class _Process(ABC):
     async def wait(self, run: Run) -> str: "Its state, when it has ended."
 
 # %% ../../nbs/broadcast/run.ipynb #78e662f3
-class _Finding(_Process):
-    "It finds runs."
+class _Recalling(_Process):
+    "It has the ends of some runs at hand."
+    def _end_at_hand(self, id: str) -> End | None: return (self._log.ends(frozenset([id]), 0) or {}).get(id)
+
     def state_of(self, id: str) -> str:
         "The state of a run, as far as it is at hand."
-        end = (self._log.ends(frozenset([id]), 0) or {}).get(id)
+        end = self._end_at_hand(id)
         return end.state if end else 'running'
 
+# %% ../../nbs/broadcast/run.ipynb #2dfa05bd
+class _Finding(_Recalling):
+    "It finds runs."
     async def find(self, id: str) -> Run | None:
         "The run of this id, wherever it is or was; `None` if there is none."
-        if record := await self._log.arecord(key_of(id)): return Run(id, 'running', self, record.owner)
-        end = (await self._log.fetch_ends(frozenset([id]))).get(id)
+        end = self._end_at_hand(id)
+        if not end and (running := self._driven.get(id)): return Run(id, 'running', self, running.owner)
+        if not end and (record := await self._log.arecord(key_of(id))): return Run(id, 'running', self, record.owner)
+        end = end or (await self._log.fetch_ends(frozenset([id]))).get(id)
         return Run(id, end.state, self) if end and end.of_run else None
 
 # %% ../../nbs/broadcast/run.ipynb #387e697d
