@@ -12,8 +12,8 @@ from time import monotonic_ns, process_time
 from .client import Fault, Stream
 from .server import CLIENT_CORE, ROOT, Meter, Server, allow_many_files, command, pin, prepare
 
-WORDS = ('Nobody', ' can', ' say', ' for', ' certain', ',', ' because', ' <b>weather</b>', ' & climate', ' depend', ' on', ' somewhat', ' different',
-    ' circumstances', '.', ' Perhaps', ' bring', ' a', ' raincoat', '\n\n')  # 6.3 bytes each, as in answers of models
+WORDS = ('Nobody', ' can', ' say', ' for', ' certain', ',', ' because', ' <b>weather</b>', ' & climate', ' depend', ' on',
+    ' somewhat', ' different', ' circumstances', '.', ' Perhaps', ' bring', ' a', ' raincoat', '\n\n')  # 6.5 bytes each
 LATE = 0.3  # seconds
 VARIANTS = {'append': 7.5, 'text': 4.0}  # bytes on the wire for each byte of the text, at most
 PAGES = 2
@@ -57,7 +57,8 @@ def serve(variant, runs, count, rate, path, sock):
     def watch(id: int): return channel.watch(f'answer {id}')
     @rt('/go')
     async def go():
-        found = await asyncio.gather(*(channel.run(lambda run=run: answer(run), f'answer {run}', text=variant == 'text') for run in range(runs)))
+        is_text = variant == 'text'
+        found = await asyncio.gather(*(channel.run(lambda run=run: answer(run), f'answer {run}', text=is_text) for run in range(runs)))
         return JSONResponse([run.state for run in found])
     @rt('/report')
     def report(): return JSONResponse({'made': made, 'commits': len(commits), 'cpu': process_time()})
@@ -120,7 +121,9 @@ def shown(page, variant):
 
 
 def lateness(page, variant, run, made):
-    "Nanoseconds by which each piece came later than it could: than its last token was made, and the page asked. Raises `Fault` if the text is not exact."
+    """Nanoseconds by which each piece came later than it could: than its last token was made, and the page asked.
+
+    Raises `Fault` if the text is not exact."""
     texts = [token(run, n) for n in range(len(made))]
     ends = {length: n for n, length in enumerate(accumulate(map(len, texts)))}
     found = list(shown(page, variant))
@@ -138,9 +141,10 @@ def measure(variant, runs, tokens, rate):
     late = sorted(ns for each in pieces for ns in each)
     text = PAGES * sum(len(token(run, n).encode()) for run in range(runs) for n in range(tokens))
     sent = sum(page.size for each in pages.values() for page in each)
-    return {'pieces': len(late), 'in time': sum(ns <= LATE * 1e9 for ns in late) / len(late), 'latest, s': late[-1] / 1e9,
-        'latest end, s': max(each[-1] for each in pieces) / 1e9, 'median, ms': late[len(late) // 2] / 1e6, 'bytes per byte of text': sent / text, 'commits': report['commits'],
-        'CPU per token, µs': meter.server_cpu / 1e3 / (runs * tokens), **meter.circumstances}
+    return {
+        'pieces': len(late), 'in time': sum(ns <= LATE * 1e9 for ns in late) / len(late), 'median, ms': late[len(late) // 2] / 1e6,
+        'latest, s': late[-1] / 1e9, 'latest end, s': max(each[-1] for each in pieces) / 1e9, 'bytes per byte of text': sent / text,
+        'commits': report['commits'], 'CPU per token, µs': meter.server_cpu / 1e3 / (runs * tokens), **meter.circumstances}
 
 
 async def wait_for(server):
