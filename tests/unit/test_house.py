@@ -1,6 +1,7 @@
 "What keeps the package readable: rules that a stranger can rely on in each notebook and module."
 import ast, re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -46,6 +47,7 @@ def test_the_notebooks_of_the_engine_go_in_small_steps(notebook):
     assert median(sizes) <= 12
 
 
+@cache
 def imported_names() -> set[str]:
     "What a module of the package takes from another."
     trees = [ast.parse(path.read_text()) for path in PACKAGE.rglob('*.py')]

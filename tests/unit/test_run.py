@@ -234,13 +234,13 @@ async def test_context_variables_are_those_of_the_caller_and_the_task_is_not():
 async def test_a_source_that_never_waits_leaves_others_their_turns():
     channel, turns = Channel(), 0
     async def busy():
-        for n in range(30_000): yield n
+        for n in range(6000): yield n
     run = await channel.run(busy)
     while run.state == 'running':
         await asyncio.sleep(0)
         turns += 1
     await run.wait()
-    assert turns > 10
+    assert turns > 4
 
 
 # How it ends
