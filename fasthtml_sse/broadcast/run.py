@@ -23,10 +23,10 @@ from fastcore.xml import FT
 from .checks import check_topics, frame_of
 from .log import OF_RUN, End, Gap, Log
 from .store import Change, Closed, LogError, Post, Record, Refused
-from ..core.event import Frame, ServerSentEvent, as_text
+from ..core.event import ServerSentEvent, as_text
 from ..core.hub import Hub
-from fasthtml_sse.core.source import (TURN, Driver, Worker, check_source, check_threads, close_source, drop_source, logger, needs_thread,
-    open_source)
+from ..core.source import TURN, Driver, Worker, check_source, check_threads, close_source, drop_source
+from ..core.source import logger, needs_thread, open_source
 
 # %% auto #0
 __all__ = ['Run', 'Runs']
@@ -107,6 +107,7 @@ class Lease(_Writing):
 
 # %% ../../nbs/broadcast/run.ipynb #9599f359
 DEAD = 6.0  # seconds without a sign of life after which a process is dead
+KNOCK = 2.0  # seconds of them that it has at the end, while the store takes what is written
 TICK = 0.25  # seconds between two looks
 
 class Lives:
@@ -122,8 +123,9 @@ class Lives:
     def is_dead(self, owner: str) -> bool:
         "Whether it is; its lease is taken away then."
         if (lease := self._log.record(lease_of(owner))) is None: return True
-        before, quiet, at = self._seen.get(owner, (None, 0.0, 0.0))
-        quiet = quiet + min(monotonic() - at, 2 * TICK) if lease == before else 0.0
+        before, was_quiet, at = self._seen.get(owner, (None, 0.0, 0.0))
+        quiet = was_quiet + min(monotonic() - at, 2 * TICK) if lease == before else 0.0
+        if was_quiet <= DEAD - KNOCK < quiet: self._log.append(Post(''))  # or it raises: nobody can write
         self._seen[owner] = lease, quiet, monotonic()
         return quiet > DEAD and self._bury(owner, lease)
 
@@ -216,8 +218,9 @@ class _Refused(_Owned):
             self._record = record
             return False
         if record: await self._log.aappend(Post('', change=Change(key_of(self.id), record, None)))  # somebody else has ended the topic
-        if state != 'stopped':
-            logger.warning('run %r came to its end (%s) after another process had ended it', self.id, state)
+        end = (await self._log.fetch_ends(frozenset([self.id]))).get(self.id)
+        if end and end.state != state:
+            logger.warning('run %r came to its end (%s) after another process had ended it (%s)', self.id, state, end.state)
         return True
 
 # %% ../../nbs/broadcast/run.ipynb #cae18418
@@ -229,6 +232,12 @@ class _Telling(_Refused):
     async def _tell(self, state: str, frame: bytes | None) -> None:
         while not await self._told(state, frame):
             if Claim.of(self._record).stopping: state, frame = 'stopped', await last_words(self.id, self._options.stopped)
+
+    async def _tell_surely(self, state: str, frame: bytes | None) -> None:
+        "Also where the loop ends meanwhile, which cancels once."
+        try: return await self._tell(state, frame)
+        except asyncio.CancelledError: self._leaving = True
+        await self._tell(state, frame)
 
     async def _told(self, state: str, frame: bytes | None) -> bool:
         "Try once; whether all is done, or there is no time for more."
@@ -273,14 +282,20 @@ class _Judging(_Ending):
         about = {'failed': (self._options.failed, error), 'stopped': (self._options.stopped,)}.get(state)
         return state, await last_words(self.id, *about) if about else None
 
+# %% ../../nbs/broadcast/run.ipynb #54730f09
+class Home(Protocol):
+    "Where a run is driven."
+    def forget(self, running: Running) -> None: "It does not run any more."
+    async def settle(self) -> None: "Leave nothing behind, as there is no time later."
+
 # %% ../../nbs/broadcast/run.ipynb #11e2577a
 class Running(_Judging):
     "A run that this process drives, from the first step of its source to the end of its topic."
-    def __init__(self, log: Log, id: str, record: Record, options: Options, source: Any, on_end: Callable[[Running], object]):
+    def __init__(self, log: Log, id: str, record: Record, options: Options, source: Any, lease: Lease, home: Home):
         super().__init__(log, id, record, options, source)
-        self.unwatched, self.seen = options.unwatched, monotonic()
+        self.lease, self.unwatched, self.seen = lease, options.unwatched, monotonic()
         self.over: Future[None] = Future()
-        self._hub, self._ended, self._on_end = Hub.here(), asyncio.Event(), on_end
+        self._hub, self._ended, self._home = Hub.here(), asyncio.Event(), home
         self._hub.add(self)
         self.task = self.loop.create_task(self._go())
         self._hub.hold(self.task)
@@ -289,14 +304,15 @@ class Running(_Judging):
         try:
             self._flow.on_ready(lambda in_task: self._ended.set())
             await self._until_ended()
-            await self._tell(*await self._outcome())
+            await self._tell_surely(*await self._outcome())
         finally: self.leave()
+        if self._leaving: await self._home.settle()
 
     def leave(self) -> None:
         "Nothing drives it any more."
         if self.over.done(): return
         self._hub.discard(self)
-        self._on_end(self)
+        self._home.forget(self)
         self.over.set_result(None)
 
     async def _until_ended(self) -> None:
@@ -531,6 +547,7 @@ class _Renewing(_Leasing):
         if not self._lease.renew() and (taken := self._replace_lease()): self._lose(taken.owner)
 
     def _lose(self, owner: str) -> None:
+        logger.warning('another process took this one for dead: the runs that go on here are lost')
         for running in list(self._driven.values()):
             if running.owner == owner: running.stop('lost')
 
@@ -551,8 +568,13 @@ class _Keeping(_Renewing):
             self._end_for(running.id, running.owner)
             running.leave()
 
-    def _forget(self, running: Running) -> None:
+    def forget(self, running: Running) -> None:
         if self._driven.get(running.id) is running: del self._driven[running.id]
+        self._let_go(running.lease)
+
+    async def settle(self) -> None:
+        if not self._log.shared: return
+        with suppress(LogError): await asyncio.to_thread(self._renew)
 
 # %% ../../nbs/broadcast/run.ipynb #b4e07c80
 async def close_unstarted(source: Any) -> None:
@@ -595,12 +617,10 @@ class _Starting(_Checking):
         return await self._begin_with(source, id, record, options, lease)
 
     async def _begin_with(self, source: Any, id: str, record: Record, options: Options, lease: Lease) -> Run:
-        def over(running: Running) -> None:
-            self._forget(running)
-            self._let_go(lease)
-        self._driven[id] = running = Running(self._log, id, record, options, source, over)
+        self._driven[id] = running = Running(self._log, id, record, options, source, lease, self)
         self._keeper.start()
-        if await self._log.arecord(key_of(id)) != record: running.stop()  # asked for before it could hear of that
+        with suppress(LogError):
+            if await self._log.arecord(key_of(id)) != record: running.stop()  # asked for before it could hear of that
         return Run(id, 'running', self, lease.owner)
 
 # %% ../../nbs/broadcast/run.ipynb #17a55c94
@@ -685,5 +705,4 @@ class Runs(_Forked):
         for running in driven: running.stop('lost')
         over = [asyncio.wrap_future(running.over) for running in driven if not running.loop.is_closed()]
         if over: await asyncio.wait(over, timeout=GRACE)
-        if self._log.shared:
-            with suppress(LogError): await asyncio.to_thread(self._renew)
+        await self.settle()

@@ -359,6 +359,23 @@ async def test_a_loop_that_ends_ends_its_runs(logs):
     for each in others(logs, channel): assert (await shown(each, found[0].id))[-1] == ('close', 'lost')
 
 @on_every_log
+async def test_a_loop_that_ends_while_an_end_is_told_does_not_lose_it(logs, monkeypatch):
+    channel, telling, found = opened(logs), threading.Event(), []
+    append = channel.log.aappend
+    async def slowly(post):
+        if post.end and not telling.is_set():
+            telling.set()
+            await asyncio.sleep(10)
+        return await append(post)
+    monkeypatch.setattr(channel.log, 'aappend', slowly)
+    async def begin():
+        found.append(await channel.run(['x'], stopped='never'))
+        await until(telling.is_set, 0.001)
+    await asyncio.to_thread(asyncio.run, begin())
+    for each in others(logs, channel): assert await shown(each, found[0].id) == [(None, 'x'), ('close', 'done')]
+    assert await channel.log.arecord(lease_of(found[0].owner)) is None
+
+@on_every_log
 async def test_a_closed_channel_ends_its_runs(logs):
     channel, source = opened(logs), Source('so far')
     watching = other(logs, channel) if logs.durable else None
@@ -564,6 +581,26 @@ async def test_time_in_which_the_log_failed_is_no_silence(shared, hurry, monkeyp
         now[0] += 1000  # the machine sleeps
         assert not lives.is_dead('dead')
 
+
+async def test_an_owner_that_could_not_write_has_its_turn_before_its_lease_is_taken(shared, hurry, monkeypatch):
+    "As where somebody has locked the file, which can be read meanwhile."
+    monkeypatch.setattr(module, 'KNOCK', 0.1)
+    channel = opened(shared)
+    await claim_as_dead(channel.log, 'job')
+    append, free, wrote = channel.log.append, threading.Event(), threading.Event()
+    def waiting(post):
+        free.wait()
+        id = append(post)
+        wrote.set()
+        return id
+    monkeypatch.setattr(channel.log, 'append', waiting)
+    run = await channel.run(['never'], 'job')
+    end = asyncio.create_task(run.wait())
+    await asyncio.sleep(0.5)
+    free.set()
+    await asyncio.to_thread(wrote.wait)
+    await channel.log.aappend(Post('', change=Change(lease_of('dead'), Record('dead', '1'), Record('dead', '2'))))  # it is alive
+    async with asyncio.timeout(PATIENCE): assert await end == 'lost'
 
 # All of it together
 
