@@ -10,10 +10,12 @@ from .broadcast.store import LogError
 from .core import swap
 from .core.event import EventParser, Frame, ServerSentEvent, to_event
 from .core.hub import end_streams
+from .core.model import tokens
 from .core.response import SSEResponse, last_event_id
 from .core.streaming import OOBStreamBuilder, SSEStream, StreamConfig, sse
 from .page import ConnectionStatus, SSESource, sse_headers, sse_script
 
 __all__ = ['Channel', 'ChannelStats', 'ConnectionStatus', 'Entry', 'EventParser', 'Frame', 'Gap', 'LogError', 'MemoryLog',
            'OOBStreamBuilder', 'RedisLog', 'Run', 'SQLiteLog', 'SSEResponse', 'SSESource', 'SSEStream', 'ServerSentEvent',
-           'StreamConfig', 'Subscription', 'end_streams', 'last_event_id', 'sse', 'sse_headers', 'sse_script', 'swap', 'to_event']
+           'StreamConfig', 'Subscription', 'end_streams', 'last_event_id', 'sse', 'sse_headers', 'sse_script', 'swap', 'to_event',
+           'tokens']

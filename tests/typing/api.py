@@ -9,7 +9,7 @@ from starlette.responses import Response
 from fasthtml_sse import (
     Channel, ChannelStats, ConnectionStatus, Entry, EventParser, Frame, Gap, LogError, MemoryLog, OOBStreamBuilder, RedisLog,
     Run, SQLiteLog, SSEResponse, SSESource, SSEStream, ServerSentEvent, StreamConfig, Subscription,
-    end_streams, last_event_id, sse, sse_headers, sse_script, swap, to_event,
+    end_streams, last_event_id, sse, sse_headers, sse_script, swap, to_event, tokens,
 )
 from fasthtml_sse.core.streaming import OOBStreamBuilder as Builder, SSEStream as Stream, StreamConfig as Config
 from fasthtml_sse.testing import Published, Stream as OpenStream, capture, open_stream
@@ -74,6 +74,13 @@ assert_type(stream.response([1, 2], transform_fn=lambda n: Li(n)), SSEResponse)
 async def text() -> list[str]: return [frame async for frame in SSEStream().stream(numbers, str)]
 stream.stop()
 end_streams()
+
+
+# Models
+async def answer(stream: Any) -> AsyncGenerator[FT, None]:
+    assert_type([piece async for piece in tokens(['a'], every=0.1, on_part=print)], list[str])
+    async for piece in tokens(stream): yield swap.append(piece, 'answer')
+    await tokens(iter('ab')).aclose()
 
 
 # Swaps

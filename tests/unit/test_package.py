@@ -17,6 +17,7 @@ LAYERS = [
     'core.hub',
     'core.response',
     'core.streaming',
+    'core.model',
     'broadcast.store',
     'broadcast.log',
     'broadcast.stored',

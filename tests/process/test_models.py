@@ -1,0 +1,116 @@
+"Streams of models through the real SDKs of OpenAI and Anthropic, async and sync: the text, and who hangs up."
+import asyncio, inspect
+from functools import partial
+from time import monotonic
+
+import anthropic
+import openai
+import pytest
+
+from fasthtml_sse import Channel, tokens
+from tests.support.clock import PATIENCE, until
+from tests.support.models import HOSTILE, Model
+
+pytestmark = pytest.mark.anyio
+
+SAY = [{'role': 'user', 'content': 'Say it.'}]
+CHAT = dict(model='fake', messages=SAY, stream=True)
+RESPONSE = dict(model='fake', input='Say it.', stream=True)
+MESSAGE = dict(model='fake', messages=SAY, max_tokens=99)
+
+def chat(client): return client.chat.completions.create(**CHAT)
+def response(client): return client.responses.create(**RESPONSE)
+def message(client): return client.messages.create(**MESSAGE, stream=True)
+def helper(client): return client.messages.stream(**MESSAGE)
+
+WAYS = {'chat': chat, 'response': response, 'message': message, 'helper': helper}
+
+@pytest.fixture
+async def stream_of():
+    "What the SDK gives: of a sync one, what gives it, as the request would block the loop. Its client is closed in the end."
+    clients = []
+    def make(model, way, sync):
+        if way in ('chat', 'response'): client = (openai.OpenAI if sync else openai.AsyncOpenAI)(**model.for_openai)
+        else: client = (anthropic.Anthropic if sync else anthropic.AsyncAnthropic)(**model.for_anthropic)
+        clients.append(client)
+        return partial(WAYS[way], client) if sync else WAYS[way](client)
+    yield make
+    for client in clients:
+        if inspect.isawaitable(closing := client.close()): await closing
+
+each_way = pytest.mark.parametrize('way', WAYS)
+each_kind = pytest.mark.parametrize('sync', [False, True], ids=['async', 'sync'])
+
+
+@each_kind
+@each_way
+async def test_the_text_is_exact_and_the_rest_goes_to_on_part(stream_of, way, sync):
+    parts = []
+    with Model(*HOSTILE, thought=True, tool=True) as model:
+        text = ''.join([piece async for piece in tokens(stream_of(model, way, sync), on_part=parts.append)])
+    assert text == ''.join(HOSTILE) and len(model.calls) == 1
+    said = ' '.join(map(repr, parts))
+    assert all(word in said for word in ('look_up', 'word', 'Hm.')) and HOSTILE[0] + "'" not in said
+
+@each_kind
+@each_way
+async def test_an_error_in_the_middle_comes_behind_the_text(stream_of, way, sync):
+    got = []
+    with Model('a', 'b', fails=True) as model:
+        with pytest.raises(Exception, match='overloaded'):
+            async for piece in tokens(stream_of(model, way, sync), every=0): got.append(piece)
+    assert ''.join(got) == 'ab'
+
+async def closes(pieces): await pieces.aclose()
+
+async def cancels(pieces):
+    waiting = asyncio.create_task(anext(pieces))
+    await asyncio.sleep(0.02)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    await pieces.aclose()
+
+@pytest.mark.parametrize('leave', [closes, cancels])
+@pytest.mark.parametrize('blocked', [pytest.param(False, marks=pytest.mark.full), True], ids=['in the middle of text',
+    'while the model thinks'])
+@each_kind
+@each_way
+async def test_the_server_sees_the_end_at_once(stream_of, way, sync, blocked, leave):
+    "Also where a thread waits for what comes next."
+    settings = dict(waits=True) if blocked else dict(pace=0.02)
+    with Model(*'abcdefghij' * (1 if blocked else 100), **settings) as model:
+        pieces = tokens(stream_of(model, way, sync))
+        await anext(pieces)
+        if blocked: await until(lambda: model.calls[0].sent == 10, 0.005)
+        left = monotonic()
+        await leave(pieces)
+        assert await asyncio.to_thread(model.calls[0].over.wait, PATIENCE)
+        assert model.calls[0].left - left < 0.5
+        with pytest.raises(StopAsyncIteration): await anext(pieces)
+
+@each_kind
+@each_way
+async def test_a_run_that_is_stopped_hangs_up(stream_of, way, sync):
+    channel = Channel()
+    with Model(*'abcdefghij', waits=True) as model:
+        async def answer():
+            async for piece in tokens(stream_of(model, way, sync)): yield piece
+        run = await channel.run(answer, 'answer', text=True)
+        await until(lambda: model.calls and model.calls[0].sent == 10, 0.005)
+        stopped = monotonic()
+        await channel.stop('answer')
+        assert await run.wait() == 'stopped'
+        assert await asyncio.to_thread(model.calls[0].over.wait, PATIENCE)
+        assert model.calls[0].left - stopped < 0.5
+
+async def test_a_stream_that_nobody_wants_is_closed_unstarted(stream_of):
+    "As by a second click, which attaches to the run of the first."
+    channel = Channel()
+    with Model(*'ab', waits=True) as model:
+        await channel.run(tokens(stream_of(model, 'chat', sync=False)), 'answer', text=True)
+        await until(lambda: model.calls, 0.005)
+        asked = await stream_of(model, 'chat', sync=False)
+        run = await channel.run(tokens(asked), 'answer', text=True)
+        assert await asyncio.to_thread(model.calls[1].over.wait, PATIENCE) and model.calls[1].left
+        await channel.stop('answer')
+        assert await run.wait() == 'stopped'
