@@ -69,8 +69,9 @@ function keep(root) {
   })
   note(active, twin => {
     if (twin != document.activeElement) twin.focus({preventScroll: true})
+    twin.offsetTop  // lays it out: in Firefox a key is lost that comes to a field before that, where a morph has moved it
     if (selectionStart != null) {
-      if (twin.selectionStart + twin.selectionEnd != selectionStart + selectionEnd) twin.setSelectionRange?.(selectionStart, selectionEnd)
+      if (twin.selectionStart + twin.selectionEnd != selectionStart + selectionEnd) twin.setSelectionRange(selectionStart, selectionEnd)
     } else if (anchorNode && anchorNode != marked.anchorNode) marked.setBaseAndExtent(anchorNode, anchorOffset, focusNode, focusOffset)
   })
   for (const view of [document.scrollingElement, ...within('*', root)]) {

@@ -9,7 +9,7 @@
 function share(url, id, take, credentials, key) {
   const name = `sse-source ${key} ${url}`, channel = new BroadcastChannel(name)
   const over = new AbortController(), {signal} = over, expectWithin = makeTimer(requestAlone)
-  let leads = false, live, own, heard = Date.now()
+  let leads, live, own, heard = Date.now()
 
   function pass(message) {
     id = message.id ?? id

@@ -7,7 +7,7 @@ if (customElements.get('sse-source')) return
 
 const SLOWEST = 30_000   // ms between two attempts at most, unless the server asks for more
 const PATIENCE = 45_000  // ms until an answer has to begin
-const SETTLED = 10_000   // ms after which a stream that brought no new id is a success too
+const SETTLED = 10_000   // ms after which a stream that brought no event with a new id is a success too
 const GRACE = 300        // ms for a sign of life, where a connection may be dead
 
 // Calls `run` in so many ms; never for 0
@@ -16,7 +16,7 @@ const makeTimer = (run, timer) => ms => { clearTimeout(timer); if (ms) timer = s
 // A parser of event streams (WHATWG HTML §9.2.6). A message without `data` is no event, but moves the last id.
 function makeParser(lastId, setRetry) {
   const decoder = new TextDecoder()
-  let rest = '', afterCR = false, id = lastId, event = '', data = []
+  let rest = '', afterCR, id = lastId, event = '', data = []
   return function* (bytes) {
     const text = decoder.decode(bytes, {stream: true})
     const lines = (afterCR ? text.replace(/^\n/, '') : text).split(/\r\n?|\n/)
@@ -58,7 +58,7 @@ const REASONS = {404: 'not-found', 405: 'method', 429: 'too-many', 503: 'too-man
 // the page is looked at again, or the network is back; `close()` ends it.
 function request(url, id, tell, credentials) {
   const isForeign = new URL(url).origin != origin
-  let attempt, closed = false, retry = 1000, failures = 0, patience, heard, hurries = !document.hidden, resume
+  let attempt, closed, retry = 1000, failures = 0, patience, heard, hurries = !document.hidden, resume
   const take = message => closed || tell(message)
   const expectWithin = makeTimer(() => attempt.abort()), settleWithin = makeTimer(() => failures = 0)
 
@@ -95,7 +95,7 @@ function request(url, id, tell, credentials) {
       take({})
       for (const message of parse(chunk.value)) {
         id = message.id
-        if (id != asked) failures = 0
+        if (message.event && id != asked) failures = 0
         take({...message, isFirst: !asked})
       }
     }

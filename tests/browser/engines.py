@@ -67,9 +67,10 @@ def answers(port: int) -> bool:
 
 class Firefox:
     opens = 'tab'
-    # It takes commands at a port of its own choice, which it writes into its profile, and is served by nobody but this machine
+    # It takes commands at a port of its own choice, which it writes into its profile, and is served by nobody but this machine.
+    # It draws as seldom as on a busy one, so keys come before it has laid out what is new
     PREFS = {'marionette.port': 0, 'network.proxy.type': 0, 'network.captive-portal-service.enabled': False,
-             'network.connectivity-service.enabled': False, 'datareporting.policy.dataSubmissionEnabled': False}
+             'network.connectivity-service.enabled': False, 'datareporting.policy.dataSubmissionEnabled': False, 'layout.frame_rate': 4}
 
     @contextmanager
     def run(self) -> Iterator[Firefox]:

@@ -59,6 +59,8 @@ class Topic:
         self.events, self.requests, self.live, self.most, self.retry, self._cuts, self._wakers = [], [], 0, 0, None, 0, set()
         self.answers: list[int] = []  # statuses of the next requests, before any stream
 
+    def __repr__(self) -> str: return f'Topic({self.last_id=}, {self.requests=}, {self.live=}, {self._cuts=})'
+
     @property
     def last_id(self) -> str: return str(len(self.events))
 
@@ -67,7 +69,7 @@ class Topic:
         self._wake()
 
     def cut(self) -> None:
-        "End the streams that are open now."
+        "End the streams of all requests so far."
         self._cuts += 1
         self._wake()
 
@@ -79,10 +81,11 @@ class Topic:
         self.requests.append(last_event_id)
         if self.answers: return Response('<p>of no use</p>', status_code=self.answers.pop(0))
         at = len(self.events) if last_event_id is None else int(last_event_id)
-        return SSEResponse(lambda: self._follow(at), **settings)
+        cuts = self._cuts  # a page may be live before its stream is asked for the first event
+        return SSEResponse(lambda: self._follow(at, cuts), **settings)
 
-    async def _follow(self, at: int) -> AsyncIterator[ServerSentEvent]:
-        waker, cuts = asyncio.Event(), self._cuts
+    async def _follow(self, at: int, cuts: int) -> AsyncIterator[ServerSentEvent]:
+        waker = asyncio.Event()
         self._wakers.add(key := (asyncio.get_running_loop(), waker))
         self.live += 1
         self.most = max(self.most, self.live)

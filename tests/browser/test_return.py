@@ -87,6 +87,22 @@ def test_a_stream_with_ids_that_gets_on_is_back_soon_each_time(visit, topic, bui
         assert topic.requests[:6] == list(range(6))
 
 
+def test_to_learn_where_it_stands_is_not_to_get_on(visit, build):
+    "As from a channel whose snapshot fails, while others publish: each answer has a new id, and no event."
+    app, rt = page_app(build)
+    asked = []
+    @app.get('/events')
+    def events(request):
+        asked.append(last_event_id(request))
+        return SSEResponse([ServerSentEvent(id=str(len(asked)))])
+    @rt('/')
+    def home(): return SSESource('/events', id='source')
+    with visit(app, build, script=HURRY) as page:
+        page.wait_for_function('pauses.length >= 5')
+        for n, pause in enumerate(page.evaluate('pauses')[:5]): assert 1000 * 2 ** n <= pause < 1500 * 2 ** n
+        assert asked[:5] == [None, '1', '2', '3', '4']
+
+
 def test_a_stream_that_lived_for_ten_seconds_was_no_failure(visit, build):
     "Though it has no ids."
     app, rt = page_app(build)

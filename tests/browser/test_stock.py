@@ -252,8 +252,8 @@ def go_through_twelve(context, topic):
     page = context.new_page()
     page.goto(context.site.url)
     for n in range(1, 12):
+        page.wait_for_load_state()  # a page that is left before is not kept, and its htmx comes only while Playwright is waited for
         until(lambda n=n: len(topic.requests) == n)
-        page.wait_for_load_state()  # a page that is left before is not kept
         page.evaluate('n => { setTimeout(() => location.href = `/?${n}`) }', n)
         page.wait_for_function('n => location.search == `?${n}`', arg=n, timeout=1500 if hangs(topic) else 10_000)
 
