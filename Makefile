@@ -14,7 +14,7 @@ DEVELOPING := $(VENV)/.developing tests/node_modules/.package-lock.json
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1@/p' $(MAKEFILE_LIST) | tr @ '\t'
 
-demo: $(VENV)/.installed  ## serve the examples on a free local port
+demo: $(VENV)/.showing  ## serve the examples on a free local port
 	@$(BIN)/python -m examples
 
 quick: $(VENV)/.developing  ## run the tests that need no browser and no web server, with coverage, in half a minute
@@ -74,6 +74,10 @@ $(BIN)/pip:
 $(VENV)/.installed: pyproject.toml | $(BIN)/pip
 	@echo 'Installing the package'
 	@$(PIP_INSTALL) .
+	@touch $@
+
+$(VENV)/.showing: examples/requirements.txt $(VENV)/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement examples/requirements.txt
 	@touch $@
 
 $(VENV)/.developing: pyproject.toml | $(BIN)/pip

@@ -6,14 +6,14 @@ from fasthtml.common import *
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from . import board, chat, clock, deploy, plan, script, tabs
+from . import answer, board, chat, clock, deploy, job, plan, script, tabs
 from .layout import frame, headers, npm
 
 app, rt = fast_app(
     default_hdrs=False, hdrs=headers, canonical=False, secret_key=token_hex(), static_path=Path(__file__).parent/'static',
     routes=[Mount('/npm', StaticFiles(directory=npm, check_dir=False))], htmlkw=dict(lang='en'))
 
-for example in (clock, deploy, board, chat, plan, tabs, script): example.rt.to_app(app)
+for example in (clock, answer, job, deploy, board, chat, plan, tabs, script): example.rt.to_app(app)
 
 def card(page, title, text, *picture):
     "A card that leads to `page`."
@@ -29,6 +29,10 @@ def index():
           'and shows the code that does it.', cls='look'),
         Ul(card(clock.index, 'Clock', 'The smallest live page: a generator that yields once a second.',
                 Strong('10:08:', Span('42'))),
+           card(answer.index, 'Answer', 'What a model writes, word by word; it survives a reload, and can be stopped.',
+                P('Why is the sky blue?', cls='asked'), *[Hr(cls='words') for _ in range(3)]),
+           card(job.index, 'Job', 'A progress bar that all pages share, also those that come late; cancel, failure, restart.',
+                P('37 of 60 loaves'), *[Hr() for _ in range(3)]),
            card(deploy.index, 'Deployment', 'Steps and progress of a job; a stream with an end that stays ended.',
                 line('done', 'Fetch the source'), line('done', 'Install packages'), line('running', 'Run the tests'), Hr()),
            card(board.index, 'Arrivals', 'A table whose rows come, change and go, several changes to an event.',

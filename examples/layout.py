@@ -25,18 +25,18 @@ def frame(title, *content, nav=()):
         Main(*content),
         Footer(P('Server-sent events, FastHTML and htmx. Each page is one short Python file.')))
 
-def example(title, look, *live, code):
-    "The page of an example: what to `look` at, the `live` part, and the file it is made by."
-    return frame(title, H1(title), P(look, cls='look'), Section(*live, cls='panel', aria_label='Live'), source(Path(code)),
-        nav=A('All examples', href='/'))
+def example(title, look, *live, code, more=()):
+    "The page of an example: what to `look` at, the `live` part, the file it is made by, and `more` files."
+    return frame(title, H1(title), P(look, cls='look'), Section(*live, cls='panel', aria_label='Live'),
+        source(Path(code)), *[source(Path(path), folded=True) for path in more], nav=A('All examples', href='/'))
 
-def source(path):
+def source(path, folded=False):
     "A file to read, folded in and out by its name."
     text = path.read_text(encoding='utf-8')
     lines = f'{len(text.splitlines())} lines'
     return Details(
         Summary(Span('The code'), Code(f'{path.parent.name}/{path.name}'), Small(lines)),
-        Pre(Code(*highlight(text)), tabindex=0, role='region', aria_label=f'The code of {path.name}'), cls='source', open=True)
+        Pre(Code(*highlight(text)), tabindex=0, role='region', aria_label=f'The code of {path.name}'), cls='source', open=not folded)
 
 def highlight(text):
     "Python `text` in pieces, with its keywords, strings, comments, numbers and decorators marked."

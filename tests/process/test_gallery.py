@@ -1,5 +1,5 @@
 "The gallery as a program: it serves, it publishes from a script, and it stops."
-import os, re, signal, socket, subprocess, sys
+import os, re, runpy, signal, socket, subprocess, sys
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -7,10 +7,11 @@ import pytest
 
 from examples import script
 from examples.gallery import app
-from fasthtml_sse import Channel, SQLiteLog
+from fasthtml_sse import Channel, SQLiteLog, tokens
 from fasthtml_sse.testing import open_stream
 from tests.support import ROOT
 from tests.support.gallery import page, position
+from tests.support.models import Model
 
 
 @pytest.fixture
@@ -70,3 +71,19 @@ def test_a_port_that_is_taken_is_named():
         command, env = [sys.executable, '-m', 'examples'], os.environ | {'PORT': port}
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1 and done.stderr.startswith(f'Cannot listen on port {port}')
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize('provider, path', [('OPENAI', '/v1/chat/completions'), ('ANTHROPIC', '/v1/messages')])
+async def test_a_key_brings_a_real_model(provider, path, monkeypatch):
+    with Model('Hello', ' there') as model:
+        for name in ('ANTHROPIC_API_KEY', 'OPENAI_API_KEY'): monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(f'{provider}_API_KEY', 'none')
+        monkeypatch.setenv(f'{provider}_BASE_URL', model.url + '/v1' * (provider == 'OPENAI'))
+        monkeypatch.setenv('MODEL', 'a model')
+        made = runpy.run_path(str(ROOT/'examples'/'model.py'))
+        said = [dict(role='user', content='Hi')]
+        assert ''.join([piece async for piece in tokens(made['ask'](said))]) == 'Hello there'
+        await made['client'].close()
+    call, = model.calls
+    assert call.path == path and call.body['messages'] == said and call.body['model'] == 'a model'

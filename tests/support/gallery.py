@@ -1,10 +1,12 @@
 "The gallery as it is when it starts, and its pages."
-import re
-from collections import deque
+import asyncio, re
+from collections import defaultdict, deque
+from threading import Semaphore
+from types import SimpleNamespace
 
 from fasthtml.common import Client
 
-from examples import chat, plan
+from examples import answer, chat, job, plan
 from examples.gallery import app
 from fasthtml_sse import Channel, MemoryLog
 
@@ -32,3 +34,39 @@ def fresh_places(monkeypatch):
     monkeypatch.setattr(plan, 'plan', Channel(MemoryLog(maxlen=5)))
     monkeypatch.setattr(plan, 'places', {1: 1, 2: 1, 3: 2})
     return plan.places
+
+
+class Model:
+    "A model that says what the test tells it to, from any thread."
+    def __init__(self): self.asked, self.left = [], 0
+
+    async def ask(self, messages):
+        self.loop, self.words = asyncio.get_running_loop(), asyncio.Queue()
+        self.asked.append(messages)
+        try:
+            while (word := await self.words.get()) is not None:
+                if isinstance(word, Exception): raise word
+                yield word
+        finally: self.left += 1
+
+    def say(self, *words):
+        "`None` is the end of the answer, and an exception is its failure."
+        for word in words: self.loop.call_soon_threadsafe(self.words.put_nowait, word)
+
+
+def fresh_chats(monkeypatch):
+    "No conversation yet, with such a model."
+    model = Model()
+    monkeypatch.setattr(answer, 'model', SimpleNamespace(ask=model.ask, __file__=answer.model.__file__))
+    monkeypatch.setattr(answer, 'live', Channel())
+    monkeypatch.setattr(answer, 'chats', defaultdict(list))
+    return model
+
+
+def fresh_oven(monkeypatch, loaves=6):
+    "An oven for so many loaves, each of which is done when `release` is called."
+    oven = Semaphore(0)
+    monkeypatch.setattr(job, 'time', SimpleNamespace(sleep=lambda seconds: oven.acquire(timeout=20)))
+    monkeypatch.setattr(job, 'jobs', Channel())
+    monkeypatch.setattr(job, 'LOAVES', loaves)
+    return oven

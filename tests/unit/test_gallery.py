@@ -1,5 +1,5 @@
 "The gallery: every page has its parts, and every stream does what its page says."
-import re
+import asyncio, re, runpy, sys
 from collections import deque
 from html import escape, unescape
 from itertools import count
@@ -7,22 +7,25 @@ from itertools import count
 import pytest
 from fasthtml.common import Client, to_xml
 
-from examples import board, chat, clock, deploy, layout, plan, script, tabs
+from examples import answer, board, chat, clock, deploy, job, layout, plan, script, tabs
 from examples.gallery import app
 from fasthtml_sse import Channel, MemoryLog
 from fasthtml_sse.testing import open_stream
 from tests.support import ROOT
 from tests.support.clock import PATIENCE
-from tests.support.gallery import fresh_places, fresh_rooms, page, position
+from tests.support.gallery import fresh_chats, fresh_oven, fresh_places, fresh_rooms, page, position
 
 
 def test_the_index_leads_to_every_example():
     home = page('/')
-    for example in (clock, deploy, board, chat, plan, tabs, script): assert f'href="{example.index}"' in home
+    for example in (clock, answer, job, deploy, board, chat, plan, tabs, script): assert f'href="{example.index}"' in home
 
 
 @pytest.mark.parametrize('path, parts', [
     ('/clock/', ('id="clock"', 'role="timer"', '<sse-source src="/clock/ticks"')),
+    ('/answer/', ('id="turns"', 'role="log"', 'hx-post="/answer/send?chat=', '<sse-source src="/answer/news?chat=', 'examples/model.py')),
+    ('/job/', ('<progress', 'action="/job/start"', 'name="breaks"')),
+    ('/job/?id=x', ('hx-post="/job/stop?id=x"', '<sse-source src="/job/watch?id=x"')),
     ('/deploy/', ('hx-post="/deploy/start"', '<progress', 'role="status"')),
     ('/board/', ('<caption', 'id="trains"', 'aria-live="polite"', '<sse-source src="/board/changes"')),
     ('/chat/', (
@@ -34,7 +37,8 @@ def test_the_index_leads_to_every_example():
 ])
 def test_an_example_has_its_parts_and_its_code(path, parts):
     html = page(path)
-    everywhere = '<html lang="en"', '<h1>', '<sse-status', 'href="/style.css"', '<details', f'examples{path[:-1]}.py', 'import'
+    file = f'examples{path.rpartition("/")[0]}.py'
+    everywhere = '<html lang="en"', '<h1>', '<sse-status', 'href="/style.css"', '<details', file, 'import'
     for part in (*parts, *everywhere): assert part in html
 
 
@@ -68,6 +72,80 @@ async def test_the_clock_ticks():
     assert [re.findall(r'Tick \d', face) for face in faces] == [['Tick 1'], ['Tick 2']]
     assert len({re.search('datetime="(.*?)"', face)[1] for face in faces}) == 2
     assert all('hx-swap-oob="innerHTML:#clock"' in face for face in faces)
+
+
+@pytest.fixture
+def model(monkeypatch): return fresh_chats(monkeypatch)
+
+
+async def ask(prompt, chat='a chat'):
+    "What a page is answered that has asked."
+    return await answer.send(chat, prompt)
+
+
+@pytest.mark.anyio
+async def test_an_answer_comes_as_text_and_then_as_markdown_without_html(model):
+    async with open_stream(app, '/answer/news?chat=a%20chat') as s:
+        await ask(' <i>Why?</i> ')
+        brought = await s.next()
+    turn, = answer.chats['a chat']
+    assert '&lt;i&gt;Why?&lt;/i&gt;' in brought.data and f'src="/answer/watch?id={turn.id}"' in brought.data
+    while not model.asked: await asyncio.sleep(0)
+    model.say('*a*', ' <b>', None)
+    async with open_stream(app, f'/answer/watch?id={turn.id}') as s: *pieces, whole, close = [event async for event in s]
+    assert ''.join(re.search('<div hx-swap-oob="beforeend:#text-.*?">(.*)</div>', piece.data)[1] for piece in pieces) == '*a* &lt;b&gt;'
+    assert '<p><em>a</em> &lt;b&gt;</p>' in whole.data and 'hx-swap-oob="outerHTML' in whole.data and '<sse-source' not in whole.data
+    assert (close.event, close.data) == ('close', 'done')
+
+
+@pytest.mark.anyio
+async def test_a_chat_asks_one_thing_at_a_time_and_the_model_gets_all_that_was_said(model):
+    for _ in range(2): refused = await ask('one')
+    assert refused.status_code == 409 == (await ask('  ', 'another chat')).status_code
+    for said in ('1', RuntimeError('no')):
+        first = answer.chats['a chat'][-1]
+        run = await answer.live.run(lambda: (), first.id)
+        while len(model.asked) < len(answer.chats['a chat']): await asyncio.sleep(0)
+        model.say(said, None)
+        await run.wait()
+        assert await ask('next') is None
+    while len(model.asked) < 3: await asyncio.sleep(0)
+    assert [(m['role'], m['content']) for m in model.asked[-1]] == [
+        ('user', 'one'), ('assistant', '1'), ('user', 'next'), ('user', 'next')]
+    await answer.stop('a chat')
+    await answer.stop('no chat')
+    await (await answer.live.run(lambda: (), answer.chats['a chat'][-1].id)).wait()
+    assert [turn.end for turn in answer.chats['a chat']] == ['', 'Sorry, the answer broke off. Please ask again.', 'Stopped.']
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    "The model that answers where there is no key for another, and no SDK. It does not pause."
+    for name in ('ANTHROPIC_API_KEY', 'OPENAI_API_KEY'): monkeypatch.delenv(name, raising=False)
+    for name in ('anthropic', 'openai'): monkeypatch.setitem(sys.modules, name, None)
+    made = runpy.run_path(str(ROOT/'examples'/'model.py'))
+    made['ask'].__globals__['PAUSE'] = 0
+    return made['ask']
+
+
+@pytest.mark.anyio
+async def test_a_model_is_at_hand_without_a_key_and_fails_when_it_is_told_to(pretend):
+    words = [word async for word in pretend([dict(role='user', content='Why?')])]
+    assert ''.join(words).startswith('Question 1: *“Why?”*') and len(words) > 50
+    with pytest.raises(RuntimeError, match='told to fail'):
+        async for word in pretend([dict(role='user', content='Please fail')]): words.pop()
+
+
+@pytest.mark.anyio
+async def test_who_comes_late_to_a_job_gets_its_latest_event_and_its_end(monkeypatch):
+    fresh_oven(monkeypatch).release(6)
+    started = await job.start()
+    id = started.loc.partition('id=')[2]
+    await (await job.jobs.run(lambda: (), id)).wait()
+    async with open_stream(app, f'/job/watch?id={id}') as s: latest, close = [event async for event in s]
+    assert 'value="6"' in latest.data and 'All 6 loaves are baked.' in latest.data and (close.event, close.data) == ('close', 'done')
+    async with open_stream(app, '/job/watch?id=unknown') as s: lost, close = [event async for event in s]
+    assert 'the job is lost' in lost.data and close.data == 'lost'
 
 
 def test_the_button_brings_a_fresh_plan_and_the_connection():
