@@ -2,7 +2,7 @@
 import asyncio, json, os, signal, sqlite3, subprocess, sys
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from http.client import HTTPConnection
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 from redis import Redis
@@ -179,6 +179,37 @@ async def test_a_source_that_does_not_heed_a_stop_has_ended_all_the_same(shared,
     await ask(two[0], 'start', id='last', source='failing')  # what was on its way has come
     for id in ids: assert await kept_at(shared[0], id) == ['begun', 'stopped']
     assert max(map(min, took.values())) <= 0.7
+
+async def test_a_stop_reaches_another_loop_of_one_process():
+    channel, closed = Channel(), {}
+    async def heeds(id):
+        try:
+            while True: yield await asyncio.sleep(0.01, 'tick')
+        finally: closed[id] = monotonic()
+    async def blocks(id):
+        yield 'tick'
+        await asyncio.sleep(0.1)
+        sleep(1.5)
+    async def until_over(id, source):
+        run = await channel.run(lambda: source(id), id)
+        return await run.wait()
+    async def took(id, source):
+        "Seconds until the source is closed and until the topic has ended, in a loop of another thread."
+        topic = channel.subscribe(id)
+        running = asyncio.create_task(asyncio.to_thread(asyncio.run, until_over(id, source)))
+        await anext(topic)
+        if source is blocks: await asyncio.sleep(0.2)
+        began = monotonic()
+        assert await channel.stop(id)
+        async for _ in topic: pass
+        over = monotonic()
+        assert await running == 'stopped'
+        return closed.get(id, began) - began, over - began
+    for n in range(TRIES):
+        if (until_closed := (await took(f'heeds-{n}', heeds))[0]) <= 0.05: break
+    for n in range(TRIES):
+        if (until_ended := (await took(f'blocks-{n}', blocks))[1]) <= 0.7: break
+    assert until_closed <= 0.05 and until_ended <= 0.7
 
 
 # An end, for who comes later
