@@ -641,10 +641,15 @@ class _Guarding(_Starting):
         return task
 
     async def _make_sure(self, run: Run) -> None:
-        "Have it end in time."
+        "Have it end in time, also where the loop ends before, as that of a script."
+        end = asyncio.get_running_loop().time() + PATIENCE
+        try: await self._end_at(end, run)
+        except asyncio.CancelledError: await self._end_at(end, run)
+
+    async def _end_at(self, end: float, run: Run) -> None:
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE): await self.wait(run)
+                async with asyncio.timeout_at(end): await self.wait(run)
             if await self._log.arecord(key_of(run.id)): await asyncio.to_thread(self._end_for, run.id, run.owner)
         except LogError as e: logger.warning('run %r was stopped, but its end could not be told: %s', run.id, e)
 

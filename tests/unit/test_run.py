@@ -545,6 +545,12 @@ async def test_a_run_of_a_dead_process_that_was_stopped_is_stopped(shared, hurry
     await claim_as_dead(channel.log, 'job', Claim(True, 'data: Stopped.\n\n'))
     assert await shown(channel, 'job') == [(None, 'so far'), (None, 'Stopped.'), ('close', 'stopped')]
 
+async def test_a_script_that_stops_a_run_ends_what_its_owner_does_not(shared):
+    channel = opened(shared)
+    await claim_as_dead(channel.log, 'job', Claim(stopped='data: Stopped.\n\n'))
+    assert await asyncio.to_thread(asyncio.run, other(shared, channel).stop('job'))
+    assert await shown(channel, 'job') == [(None, 'so far'), (None, 'Stopped.'), ('close', 'stopped')]
+
 async def test_a_lease_that_changes_is_no_death(shared, hurry):
     channel = opened(shared)
     run = await channel.run(Source('x'), 'job')
