@@ -125,7 +125,7 @@ def check_file(path: Path) -> None:
     "Raise `ValueError` if the log may not use this file; what cannot be read shows when it is used."
     if not path.is_file(): return
     try:
-        db = sqlite3.connect(f'file:{quote(str(path))}?mode=ro', uri=True)
+        db = sqlite3.connect(f'file:{quote(str(path))}?mode=ro', uri=True, timeout=0.1)  # in somebody's loop, perhaps
         if not (why := others_tables(db, path)): return db.close()
     except sqlite3.Error: return
     _kept.append(db)
