@@ -84,8 +84,8 @@ class Topic:
         cuts = self._cuts  # a page may be live before its stream is asked for the first event
         return SSEResponse(lambda: self._follow(at, cuts), **settings)
 
-    async def _follow(self, at: int, cuts: int) -> AsyncIterator[ServerSentEvent]:
-        waker = asyncio.Event()
+    async def _follow(self, at: int, cuts: int | None = None) -> AsyncIterator[ServerSentEvent]:
+        waker, cuts = asyncio.Event(), self._cuts if cuts is None else cuts
         self._wakers.add(key := (asyncio.get_running_loop(), waker))
         self.live += 1
         self.most = max(self.most, self.live)

@@ -224,7 +224,7 @@ def test_a_lone_retry_is_honoured_and_ids_survive_errors(visit, topic, build):
         topic.requests.append(request.headers.get('last-event-id'))
         if len(times) in (2, 3): return Response(status_code=500)
         if len(times) == 1: return SSEResponse(first)
-        if len(times) == 4: return SSEResponse([ServerSentEvent(id='9')])
+        if len(times) == 4: return SSEResponse([ServerSentEvent('y', event='foo', id='9')])
         return topic.response('0')
     @app.get('/')
     def home(): return RECORD, SSESource('/events', id='source'), Ul(id='list')
