@@ -312,6 +312,7 @@ def test_every_tab_can_load_and_send(browse, topic, build):
         assert topic.live == 5
 
 
+@pytest.mark.full
 def test_every_tab_can_send_though_no_stream_has_ids(browse, build):
     sent = []
     app, rt = page_app(build)

@@ -10,11 +10,9 @@ from fasthtml.common import fast_app
 from tests.support import ROOT
 from tests.support.models import Model
 
-from .live import BUILDS, SHIPPED
+from .live import BUILDS
 
-# The gallery is tested with the other htmx that FastHTML ships
-builds = [build if build == SHIPPED[-1] else pytest.param(build, marks=pytest.mark.full) for build in BUILDS]
-each_build = pytest.mark.parametrize('build', builds)
+pytestmark = [pytest.mark.full, pytest.mark.parametrize('build', BUILDS)]
 
 
 @pytest.fixture
@@ -46,7 +44,6 @@ def ask(page, prompt):
     page.press('textarea', 'Enter')
 
 
-@each_build
 def test_a_chat_streams_survives_a_reload_is_asked_once_and_stops_the_model(browse, load, build, monkeypatch):
     with Model('Mix ', '**flour**', ' <b>', waits=True) as model:
         monkeypatch.setenv('OPENAI_API_KEY', 'none')
@@ -72,7 +69,6 @@ def test_a_chat_streams_survives_a_reload_is_asked_once_and_stops_the_model(brow
                 ('user', 'Bread?'), ('assistant', 'Mix **flour** <b>'), ('user', 'Bread, please')]
 
 
-@each_build
 def test_a_job_is_the_same_in_all_tabs_and_is_cancelled_or_fails_in_all(browse, load, build):
     bakery, oven = load('bakery', build), Semaphore(0)
     bakery['bake'].__globals__['time'] = SimpleNamespace(sleep=lambda seconds: oven.acquire(timeout=20))

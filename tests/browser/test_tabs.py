@@ -170,6 +170,7 @@ def test_a_tab_that_stands_elsewhere_catches_up_by_itself_and_joins(tabs, topic)
     tabs.settle()
     assert topic.requests == ['1', '0']
 
+@pytest.mark.full
 def test_tabs_that_do_not_say_where_they_stand_share_too(browse, topic, build):
     app, rt = page_app(build)
     route_of(topic, app)

@@ -225,7 +225,7 @@ async def until_it_has(page, texts):
     assert page.texts == texts and not page.gaps
 
 
-@pytest.mark.parametrize('proxy', PROXIES)
+@pytest.mark.parametrize('proxy', ['nginx', pytest.param('caddy', marks=pytest.mark.full)])
 async def test_a_page_misses_nothing_when_one_server_after_the_other_restarts(tmp_path, proxy):
     async with machines(tmp_path, proxy) as (both, client):
         page = Reader(over_httpx(client, '/events?topics=bread'), (await client.get('/tail')).json()['id'])

@@ -242,6 +242,7 @@ async def asked_for_head(server, id):
         assert (await asyncio.to_thread(connection.getresponse)).status == 200
         yield
 
+@pytest.mark.full  # in one process: tests/unit/test_run.py
 @slow
 async def test_a_run_goes_on_while_a_page_on_any_worker_watches_and_stops_then(two):
     driver, other = two
@@ -426,7 +427,7 @@ async def failing_store(kind, folder):
             yield f'sqlite {path}', lock, unlock
 
 LONG = 7.5  # seconds, for which no lease may be silent
-OUTAGES = [('redis', 1), pytest.param('redis', LONG, marks=pytest.mark.full), pytest.param('sqlite', LONG, marks=pytest.mark.full)]
+OUTAGES = [pytest.param(*outage, marks=pytest.mark.full) for outage in (('redis', 1), ('redis', LONG), ('sqlite', LONG))]
 
 @pytest.mark.parametrize('kind, seconds', OUTAGES)
 async def test_a_run_whose_store_fails_tells_its_end_later(tmp_path, kind, seconds):

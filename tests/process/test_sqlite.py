@@ -94,6 +94,7 @@ async def test_another_process_is_heard_soon(tmp_path):
     assert min(rounds) <= 0.02
 
 
+@pytest.mark.full
 def test_waiting_costs_little(tmp_path):
     script = f'''
 import asyncio, time

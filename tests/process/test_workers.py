@@ -111,13 +111,13 @@ def position(id):
 async def error_of(port): return json.loads(await fetch(port, '/stats'))['error']
 
 
-@pytest.mark.parametrize('kind', ['sqlite', 'redis'])
+@pytest.mark.parametrize('kind', ['sqlite', pytest.param('redis', marks=pytest.mark.full)])
 async def test_nothing_is_lost_between_two_workers(tmp_path, size, kind):
     with place(kind, tmp_path) as log:
         async with serving(tmp_path, *APP, LOG=log) as server: publishing = await exercise(server, size)
     assert not publishing.failed
 
-@pytest.mark.parametrize('kind', ['sqlite', 'redis'])
+@pytest.mark.parametrize('kind', [pytest.param('sqlite', marks=pytest.mark.full), 'redis'])
 async def test_nothing_is_lost_when_a_worker_is_killed(tmp_path, size, kind):
     async def kill(publishing):
         await publishing.until(0.4)
