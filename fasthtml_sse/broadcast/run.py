@@ -558,9 +558,9 @@ class _Keeping(_Renewing):
         try:
             self._renew()
             self._bury_the_dead()
+            self._stop_the_unwatched()
+            self._end_with_their_loops()
         except LogError: self._lives.forget()
-        self._end_with_their_loops()
-        self._stop_the_unwatched()
 
     def _end_with_their_loops(self) -> None:
         for running in list(self._driven.values()):
@@ -700,6 +700,7 @@ class Runs(_Forked):
 
     async def _find_first(self, id: str | None) -> Run | None:
         self._here()
+        if self._log.end is None: await self._log.tail()  # or it raises: `ready` waits for a store that fails
         await self._log.ready()  # from here on it hears what others say
         return None if id is None else await self._find_or_check(id)
 

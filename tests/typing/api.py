@@ -77,7 +77,7 @@ end_streams()
 
 
 # Models
-async def answer(stream: Any) -> AsyncGenerator[FT, None]:
+async def shown(stream: Any) -> AsyncGenerator[FT, None]:
     assert_type([piece async for piece in tokens(['a'], every=0.1, on_part=print)], list[str])
     async for piece in tokens(stream): yield swap.append(piece, 'answer')
     await tokens(iter('ab')).aclose()

@@ -152,6 +152,15 @@ async def test_a_closed_channel_runs_nothing():
     await channel.aclose()
     with pytest.raises(LogError, match='the channel is closed'): await channel.run(['x'])
 
+async def test_a_store_that_fails_is_an_error_at_the_call_and_not_waited_for(tmp_path):
+    path = tmp_path/'events.db'
+    path.write_text('This is no database. ' * 100)
+    for id in (None, 'job'):
+        channel = Channel(str(path))
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(LogError, match='not a database'): await channel.run(['x'], id)
+        await channel.aclose()
+
 @on_every_log
 async def test_a_caller_that_is_cancelled_leaves_no_claim_without_a_run(logs, monkeypatch):
     "As the handler of a client that leaves, at each moment."
