@@ -11,7 +11,7 @@ HOSTILE = ('<script>window.pwned = 1</script>', '&', '&amp;', '</div>', '<div hx
     '\u2028', '👩\u200d🚀', '<!--', ']]>', 'data: y', 'word', '<img src=x onerror="window.pwned = 1">', '&#13;', '\t')
 PIECES = [HOSTILE[7 * n % len(HOSTILE)] + str(n) for n in range(500)]
 TEXT = ''.join(PIECES)
-PAUSE = float(os.environ.get('PAUSE', 0.01))  # seconds between two of them
+PAUSE = float(os.environ.get('PAUSE', 0.006))  # seconds between two of them
 
 def note(what):
     with open(os.environ['NOTES'], 'a') as notes: notes.write(f'{what}\n')

@@ -127,7 +127,7 @@ def away_by_link(page, ask):
     page.wait_for_selector('#answer')
 
 @pytest.mark.parametrize('boost', [pytest.param(False, id='plain'), pytest.param(True, id='boosted', marks=pytest.mark.full)])
-@pytest.mark.parametrize('what', [refresh, gap, back, away_by_link])
+@pytest.mark.parametrize('what', [refresh, back, *(pytest.param(what, marks=pytest.mark.full) for what in (gap, away_by_link))])
 @pytest.mark.parametrize('build', few)
 def test_an_answer_is_exact_after_what_happens_to_its_page(browse, build, what, boost):
     story = Story(build, boost)
@@ -177,7 +177,8 @@ def test_a_stop_on_any_worker_ends_the_element_of_each_tab(served, build):
         assert text(tabs[0]) == text(tabs[1]) != '' and TEXT.startswith(text(tabs[0]))
 
 
-@pytest.mark.parametrize('build', few)
+@pytest.mark.full  # without a page: tests/process/test_runs.py
+@pytest.mark.parametrize('build', BUILDS)
 def test_a_saved_file_in_mid_answer_is_a_loss_that_the_page_says(served, build, tmp_path):
     "With `uvicorn --reload` and a channel in memory."
     watched = tmp_path/'watched'

@@ -240,7 +240,7 @@ def check_bytes(receive, chunks): assert parsed(chunks) == receive(chunks, possi
 
 any_bytes = given(chunks=streams())
 
-@settings(unhurried, max_examples=80)
+@settings(unhurried, max_examples=50)
 @any_bytes
 def test_any_bytes_are_parsed_as_by_the_browser(receive, chunks): check_bytes(receive, chunks)
 

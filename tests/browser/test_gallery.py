@@ -48,6 +48,7 @@ def until_said(page, *texts):
     assert page.locator('#messages p').all_text_contents() == [*texts]
 
 
+@pytest.mark.full
 def test_two_visitors_chat_and_go_on_after_a_restart(visit, rooms):
     with serve(app) as site:
         ann, bob, eve = (visit(f'{site.url}/chat/?room={room}') for room in ('Lobby', 'Lobby', 'Garden'))

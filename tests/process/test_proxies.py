@@ -134,6 +134,7 @@ async def test_each_event_arrives_at_once(tmp_path, proxy, http2):
         assert max(await delays(response)) < AT_ONCE
 
 
+@pytest.mark.full
 async def test_nginx_holds_back_what_is_not_marked(tmp_path):
     async with proxied(tmp_path, 'nginx') as (_, client):
         with pytest.raises(TimeoutError):

@@ -24,7 +24,7 @@ class Size(NamedTuple):
 
 
 SIZES = [
-    pytest.param(Size(1000, 30, 5), id='small'),
+    pytest.param(Size(700, 25, 5), id='small'),
     pytest.param(Size(2500, 80, 15), id='large', marks=[pytest.mark.full, pytest.mark.timeout(240)]),
 ]
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize('size', SIZES)]
@@ -89,7 +89,7 @@ async def exercise(server, size, workers=2, disturb=None):
         for task in tasks: task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     check(clients, witness, publishing.ids)
-    for client in clients: assert client.statuses.count(200) > size.drops and not client.gaps
+    for client in clients: assert client.statuses.count(200) >= size.drops and not client.gaps
     assert len(publishing.ids) >= size.events + len(LAST) and len(publishing.workers) == workers
     return publishing
 
