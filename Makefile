@@ -8,6 +8,9 @@ WORKERS := 2
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 10
 DEVELOPING := $(VENV)/.developing tests/node_modules/.package-lock.json
 
+# They take long, and run little that others do not
+COVERING_LITTLE := workers proxies benchmarks queues models
+
 .PHONY: help demo quick test test-all test-rest test-suite checks coverage mutations sync docs bench clean
 .DEFAULT_GOAL := help
 
@@ -43,7 +46,7 @@ checks: $(DEVELOPING)  ## check style, types, notebooks, script, README, site an
 	@$(BIN)/python tools/check_wheel.py
 
 coverage: $(VENV)/.developing  ## say what the tests run of the package, and each notebook of its module
-	@$(PYTEST) tests/unit tests/process -m 'not full' --cov --cov-report=
+	@$(PYTEST) tests/unit tests/process $(COVERING_LITTLE:%=--ignore tests/process/test_%.py) -m 'not full' --cov --cov-report=
 	@$(BIN)/python tools/covered.py
 
 mutations: $(DEVELOPING)  ## take out one safeguard after the other: a test has to notice

@@ -133,7 +133,7 @@ events = st.builds(ServerSentEvent, st.none() | text, event=st.none() | name, id
     retry=st.none() | st.integers(0, 2**70), comment=st.none() | text)
 OVER = ServerSentEvent('over', event='over')  # ends every example, so that none passes because nothing came
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-few, many_more = settings(unhurried, max_examples=50), settings(unhurried, max_examples=250)
+few, many_more = settings(unhurried, max_examples=50), settings(unhurried, max_examples=150)
 
 
 def check_events(receive, sent):

@@ -427,7 +427,7 @@ async def failing_store(kind, folder):
             yield f'sqlite {path}', lock, unlock
 
 LONG = 7.5  # seconds, for which no lease may be silent
-OUTAGES = [pytest.param(*outage, marks=pytest.mark.full) for outage in (('redis', 1), ('redis', LONG), ('sqlite', LONG))]
+OUTAGES = [pytest.param(*outage, marks=pytest.mark.full) for outage in (('redis', 1), ('sqlite', LONG))]
 
 @pytest.mark.parametrize('kind, seconds', OUTAGES)
 async def test_a_run_whose_store_fails_tells_its_end_later(tmp_path, kind, seconds):

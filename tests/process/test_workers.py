@@ -25,7 +25,7 @@ class Size(NamedTuple):
 
 SIZES = [
     pytest.param(Size(700, 25, 5), id='small'),
-    pytest.param(Size(2500, 80, 15), id='large', marks=[pytest.mark.full, pytest.mark.timeout(240)]),
+    pytest.param(Size(1500, 60, 10), id='large', marks=[pytest.mark.full, pytest.mark.timeout(240)]),
 ]
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize('size', SIZES)]
 
