@@ -7,7 +7,7 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/core/model.html.md"""
 # %% ../../nbs/core/model.ipynb #6daeeb59
 from __future__ import annotations
 
-import asyncio, inspect, math, socket
+import asyncio, inspect, math, socket, sys, threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import aclosing, suppress
@@ -128,52 +128,49 @@ async def _entered(manager: Any) -> AsyncGenerator[Any, None]:
         async for chunk in chunks: yield chunk
 
 # %% ../../nbs/core/model.ipynb #2804818e
-def _response_of(stream: Any) -> Any:
-    "The HTTP response that a stream reads, as the SDKs have it."
-    stream = _inner(stream)
-    return getattr(stream, 'response', None) or getattr(stream, '_response', None)
-
-def _hang_up(stream: Any) -> None:
-    "Shut the socket that a sync stream is reading from, if it tells which."
+def _hang_up(response: Any) -> None:
+    "Shut the socket that a response of httpx is read from; of anything else, nothing."
     with suppress(Exception):  # whatever is different there, the stream is closed at its next chunk
-        response = _response_of(stream)
         if response.is_closed or response.http_version != 'HTTP/1.1': return
         sock = response.extensions['network_stream'].get_extra_info('socket')
         socket.socket.shutdown(sock, socket.SHUT_RDWR)  # an SSLSocket's own would meddle with who reads
 
 # %% ../../nbs/core/model.ipynb #e7e70f38
-def _behind(chunks: Any) -> Iterator[Any]:
-    "What may be a stream: `chunks`, or what a generator holds."
-    while inspect.isgenerator(chunks):
-        yield from inspect.getgeneratorlocals(chunks).values()
-        chunks = chunks.gi_yieldfrom
-    yield chunks
+def _read_by(thread: int | None) -> Iterator[Any]:
+    "The objects whose methods a thread is in, the innermost first."
+    frame = sys._current_frames().get(thread or 0)
+    while frame:
+        yield frame.f_locals.get('self')
+        frame = frame.f_back
 
 # %% ../../nbs/core/model.ipynb #5dca7c2d
 class _Blocking:
     "A sync stream for a thread to step. Another thread may `cut` it off."
     def __init__(self, stream: Any):
         self._given, self._cut = stream, False
-        self._opened: list[Any] = []  # what there is to close, the first thing last
-        self._chunks: Iterator[Any] = iter(())
+        self._opened = [stream] if _has(stream, '__iter__') else []  # what there is to close, the first thing last
+        self._thread: int | None = None  # the one that steps it at the moment
 
     def __iter__(self) -> _Blocking:
-        stream = self._given if _has(self._given, '__iter__') else self._given.__enter__()
-        self._opened = [self._given, stream]
+        stream = self._given if self._opened else self._given.__enter__()
         self._chunks = iter(stream)
-        self._opened.append(self._chunks)
+        for opened in (self._given, stream, self._chunks):
+            if not any(opened is other for other in self._opened): self._opened.append(opened)
         return self
 
     def __next__(self) -> Any:
-        if self._cut: raise StopIteration
-        try: return next(self._chunks)
+        self._thread = threading.get_ident()
+        try:
+            if self._cut: raise StopIteration
+            return next(self._chunks)
         except Exception:
             if self._cut: raise StopIteration from None
             raise
+        finally: self._thread = None
 
     def cut(self) -> None:
         self._cut = True
-        for stream in [*self._opened, *_behind(self._chunks)]: _hang_up(stream)
+        for reader in _read_by(self._thread): _hang_up(reader)
 
     def close(self) -> None:
         with suppress(Exception) if self._cut else suppress():

@@ -1,5 +1,5 @@
 "Streams of models through the real SDKs of OpenAI and Anthropic, async and sync: the text, and who hangs up."
-import asyncio, inspect
+import asyncio, inspect, threading
 from functools import partial
 from time import monotonic
 
@@ -61,32 +61,48 @@ async def test_an_error_in_the_middle_comes_behind_the_text(stream_of, way, sync
             async for piece in tokens(stream_of(model, way, sync), every=0): got.append(piece)
     assert ''.join(got) == 'ab'
 
-async def closes(pieces): await pieces.aclose()
-
-async def cancels(pieces):
-    waiting = asyncio.create_task(anext(pieces))
-    await asyncio.sleep(0.02)
-    waiting.cancel()
-    await asyncio.wait({waiting})
-    await pieces.aclose()
-
-@pytest.mark.parametrize('leave', [closes, cancels])
+@pytest.mark.parametrize('leave', ['it is closed', 'who iterates is cancelled'])
 @pytest.mark.parametrize('blocked', [pytest.param(False, marks=pytest.mark.full), True], ids=['in the middle of text',
     'while the model thinks'])
 @each_kind
 @each_way
 async def test_the_server_sees_the_end_at_once(stream_of, way, sync, blocked, leave):
     "Also where a thread waits for what comes next."
-    settings = dict(waits=True) if blocked else dict(pace=0.02)
+    settings, pieces = dict(waits=True) if blocked else dict(pace=0.02), []
     with Model(*'abcdefghij' * (1 if blocked else 100), **settings) as model:
-        pieces = tokens(stream_of(model, way, sync))
-        await anext(pieces)
+        stream = stream_of(model, way, sync)
+        text = tokens(stream) if leave == 'it is closed' else None
+        async def show():
+            async for piece in text or tokens(stream): pieces.append(piece)
+        showing = asyncio.create_task(show())
+        await until(lambda: pieces, 0.001)
         if blocked: await until(lambda: model.calls[0].sent == 10, 0.005)
         left = monotonic()
-        await leave(pieces)
+        if text: await text.aclose()
+        else: showing.cancel()
         assert await asyncio.to_thread(model.calls[0].over.wait, PATIENCE)
         assert model.calls[0].left - left < 0.5
-        with pytest.raises(StopAsyncIteration): await anext(pieces)
+        await asyncio.wait({showing})
+
+def with_a_name(make):
+    "As claudette writes it."
+    with make() as stream: yield from stream.text_stream
+
+def without_one(make):
+    for event in make().__enter__(): yield event
+
+@pytest.mark.parametrize('written', [with_a_name, without_one])
+async def test_a_stream_inside_of_generators_is_found(stream_of, caplog, written):
+    def around(make): yield from written(make)
+    with Model(*'abc', waits=True) as model:
+        pieces = tokens(around(stream_of(model, 'helper', sync=True)), every=0)
+        assert [await anext(pieces) for _ in range(3)] == [*'abc']
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02): await anext(pieces)
+        await pieces.aclose()
+        assert await asyncio.to_thread(model.calls[0].over.wait, PATIENCE)
+    await until(lambda: 'fasthtml_sse source' not in [thread.name for thread in threading.enumerate()], 0.005)
+    assert not [record for record in caplog.records if record.name == 'fasthtml_sse']
 
 @each_kind
 @each_way

@@ -1,5 +1,5 @@
 "A model's stream: what counts as text, when it is given, and how the stream is closed."
-import asyncio, gc, math, threading
+import asyncio, gc, math, socket, threading
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from types import SimpleNamespace as Obj
 
@@ -67,6 +67,11 @@ async def test_with_no_pause_each_piece_comes_as_it_is():
         await asyncio.sleep(1)
         yield 'd'
     assert await timed(stream(), every=0) == [('a', 0), ('b', 0), ('c', 0), ('d', 1)]
+    pieces = tokens(stream(), every=0)
+    assert await anext(pieces) == 'a'
+    await turns()  # the others are there by now
+    assert await anext(pieces) == 'b'
+    await pieces.aclose()
 
 @virtual
 async def test_the_first_piece_waits_for_nothing():
@@ -89,6 +94,16 @@ async def test_a_cancelled_step_loses_nothing():
     assert ''.join(got) == 'abcdefgh' and len(got) > 3
 
 @virtual
+async def test_a_cancelled_step_leaves_no_timer():
+    pieces = tokens(Stream('a', 'b'), every=3600)
+    await anext(pieces)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1): await anext(pieces)
+    await turns()
+    assert [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()] == []
+    await pieces.aclose()
+
+@virtual
 async def test_what_nobody_takes_is_not_asked_for():
     stepped = []
     async def stream():
@@ -99,7 +114,10 @@ async def test_what_nobody_takes_is_not_asked_for():
     await anext(pieces)
     await turns(3000)
     assert len(stepped) == LIMIT / 1024 + 1
-    assert sum([len(piece) async for piece in pieces]) == 999 * 1024 and len(stepped) == 1000
+    await anext(pieces)
+    await turns()
+    assert len(stepped) == LIMIT / 1024 + 2  # at once, and not when the next piece is asked for
+    assert sum([len(piece) async for piece in pieces]) == 998 * 1024 and len(stepped) == 1000
 
 async def test_others_have_their_turn_while_a_stream_has_much_to_give():
     turns_of_others = 0
@@ -381,6 +399,18 @@ async def test_what_was_gathered_is_not_given_after_aclose():
 async def all_of_rest(pieces): return [piece async for piece in pieces]
 
 @virtual
+async def test_a_stream_that_gives_an_iterator_of_its_own_is_closed_too():
+    "As those of the SDKs, while nobody waits for their next chunk."
+    class Wrapped(Stream):
+        async def __aiter__(self):
+            while True: yield await self.__anext__()
+    pieces = tokens(stream := Wrapped('a', 'x' * LIMIT))
+    assert await anext(pieces) == 'a'
+    await turns()
+    await pieces.aclose()
+    assert stream.closed == 1 and len(stream.tasks) == 1
+
+@virtual
 @pytest.mark.parametrize('how', ['the generator around it', 'the task', 'a break', 'an error'])
 async def test_a_stream_that_nobody_has_any_more_is_closed(how):
     stream, seen = Stream('a'), []
@@ -422,21 +452,36 @@ async def test_an_end_does_not_disturb_a_stream_that_is_closed_already():
     assert closed == [True]
 
 @virtual
+async def test_an_end_does_not_disturb_a_stream_that_is_closed_for_an_error():
+    class Slow(Stream):
+        async def close(self):
+            await asyncio.sleep(0.2)
+            await super().close()
+    pieces = tokens(stream := Slow('a', b'unknown'))
+    await anext(pieces)
+    await asyncio.sleep(0.1)
+    await pieces.aclose()
+    assert stream.closed == 1
+
+@virtual
 async def test_a_stream_that_does_not_close_is_not_waited_for():
     may = asyncio.Event()
     async def stream():
-        try: yield 'a'
-        finally:
-            while not may.is_set():
-                with suppress(asyncio.CancelledError): await may.wait()
-    pieces = tokens(stream())
+        yield 'a'
+        while not may.is_set():
+            with suppress(asyncio.CancelledError): await may.wait()
+        yield 'late'
+    pieces = tokens(stream(), every=0)
     await anext(pieces)
+    waiting = asyncio.create_task(all_of_rest(pieces))
+    await turns()
     start = asyncio.get_running_loop().time()
     await pieces.aclose()
     assert asyncio.get_running_loop().time() - start == pytest.approx(source.LINGER)
+    assert waiting.done() and waiting.result() == []
     may.set()
     await turns()
-    assert not model._held
+    assert not model._held and await all_of_rest(pieces) == []  # what it gives then is not wanted
 
 @virtual
 async def test_an_error_while_it_is_closed_is_logged(caplog):
@@ -452,9 +497,12 @@ async def test_an_error_while_it_is_closed_is_logged(caplog):
 async def test_on_part_may_close_it():
     async def stream():
         for each in ('a', {'type': 'ping'}, 'b'): yield each
-    async def stop(part): await pieces.aclose()
+    done = []
+    async def stop(part):
+        await pieces.aclose()  # it does not wait for itself
+        done.append('stopped')
     pieces = tokens(stream(), on_part=stop)
-    assert await all_of_rest(pieces) == ['a']
+    assert await all_of_rest(pieces) == ['a'] and done == ['stopped']
 
 def test_a_loop_that_is_torn_down_closes_it():
     stream, left = Stream('a'), []
@@ -469,8 +517,9 @@ def test_a_loop_that_is_torn_down_closes_it():
 def test_it_belongs_to_the_loop_that_steps_it():
     pieces = tokens(['a', 'b'])
     assert asyncio.run(all_of_rest(pieces)) == ['a', 'b']
-    unstarted = asyncio.run(later(tokens(later(['a']))))
-    del unstarted
+    async def asked(): return tokens(later(['a']))
+    unstarted = asyncio.run(asked())
+    del unstarted  # without a warning that it was never awaited
     gc.collect()
 
 async def test_too_many_threads_are_an_error_that_leaves_nothing_open(monkeypatch):
@@ -488,7 +537,7 @@ async def test_a_sync_stream_is_stepped_and_closed_by_one_thread():
     await anext(pieces)
     await pieces.aclose()
     await until(lambda: stream.closed, 0.001)
-    assert len(set(threads)) == 1 and threads[0] is not threading.current_thread()
+    assert len(set(threads)) == 1 and threads[0] is not threading.current_thread() and stream.closed == 1
 
 async def test_a_sync_context_manager_is_left():
     left = threading.Event()
@@ -500,6 +549,62 @@ async def test_a_sync_context_manager_is_left():
     assert await anext(pieces) == 'a'
     await pieces.aclose()
     assert await asyncio.to_thread(left.wait, PATIENCE)
+
+async def test_who_leaves_while_a_sync_request_is_made_holds_no_connection():
+    may, stream = threading.Event(), SyncStream()
+    def make(): return may.wait() and stream
+    pieces = tokens(make)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01): await anext(pieces)
+    await pieces.aclose()
+    may.set()
+    await until(lambda: stream.closed, 0.001)
+
+async def test_who_leaves_while_a_sync_context_manager_is_entered_asks_for_no_chunk():
+    may, done = threading.Event(), []
+    class Manager:
+        def __enter__(self):
+            may.wait()
+            return map(done.append, ['asked'])
+        def __exit__(self, *error): done.append('left')
+    pieces = tokens(Manager())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01): await anext(pieces)
+    await pieces.aclose()
+    may.set()
+    await until(lambda: done, 0.001)
+    assert done == ['left']
+
+class Connected(SyncStream):
+    "A sync stream that reads from a socket, and tells so as a response of httpx does."
+    def __init__(self, is_closed, http_version):
+        super().__init__()
+        self.ours, self.server = socket.socketpair()
+        self.is_closed, self.http_version = is_closed, http_version
+        self.extensions = {'network_stream': Obj(get_extra_info={'socket': self.ours}.get)}
+    def __next__(self):
+        if chunk := self.ours.recv(1): return chunk.decode()
+        raise ConnectionError
+
+@pytest.mark.parametrize('is_closed, http_version, shut', [(False, 'HTTP/1.1', True), (True, 'HTTP/1.1', False), (False, 'HTTP/2', False)])
+async def test_only_a_connection_that_nobody_else_may_have_is_shut(is_closed, http_version, shut, caplog):
+    stream = Connected(is_closed, http_version)
+    with stream.ours, stream.server:
+        stream.server.send(b'a')
+        pieces = tokens(stream, every=0)
+        assert await anext(pieces) == 'a'
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01): await anext(pieces)
+        await pieces.aclose()
+        stream.server.setblocking(False)
+        if shut: assert stream.server.recv(1) == b''
+        else:
+            with pytest.raises(BlockingIOError): stream.server.recv(1)
+            assert not stream.closed
+            stream.server.send(b'b')  # it is closed then
+        await until(lambda: stream.closed, 0.001)
+    await turns()
+    assert not [record for record in caplog.records if record.name == 'fasthtml_sse']  # that its thread was woken so is no error
 
 
 # As a source
