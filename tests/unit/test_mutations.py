@@ -1,5 +1,6 @@
 "The table of mutations is in step with the package and its tests."
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support import ROOT
 PACKAGE = Path(fasthtml_sse.__file__).parent
 
 
+@cache
 def functions(path):
     nodes = ast.walk(ast.parse(path.read_text()))
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
