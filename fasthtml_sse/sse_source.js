@@ -40,7 +40,10 @@ const target = element => {
   try { return document.querySelector(oob(element)) } catch { return document.body }  // of which htmx complains
 }
 
-async function swapIn(source, text) {
+// Refreshes that a stream tells again when it begins anew, as it does after each of them
+const obeyed = {}
+
+async function swapIn(source, text, refreshId) {
   const message = document.createElement('template'), {content} = message
   if (/hx-swap-oob|hx-partial/.test(text)) message.innerHTML = text
   const isNamed = content.querySelector('[hx-swap-oob], [data-hx-swap-oob], hx-partial')
@@ -67,7 +70,10 @@ async function swapIn(source, text) {
     for (const list of all('[hx-swap-oob][sse-keep]', content)) {
       for (const child of [...target(list)?.children ?? []].slice(0, -list.getAttribute('sse-keep'))) swap(child, '', 'delete')
     }
-    if (content.querySelector('[sse-refresh]')) while (!await refresh());
+    if (!obeyed[refreshId] && content.querySelector('[sse-refresh]')) {
+      obeyed[refreshId] = refreshId
+      while (!await refresh());
+    }
   } catch (error) { console.error('sse-source could not swap', text, error) }
 }
 
@@ -83,8 +89,8 @@ function refresh(isGap) {
     calm(0)
     await pause(isGap ? gaps && Math.min(1000 * 2 ** gaps, SLOWEST) * (1 + Math.random() / 2) : 150 + 300 * Math.random())
     if (isGap) gaps++
-    for (let n = 0; n < 100 && document.querySelector('.htmx-request'); n++) await pause(50)
-    asked = undefined
+    for (let n = 100; n-- && document.querySelector('.htmx-request');) await pause(50)
+    asked = null
     refreshing = fetchPage().then(() => !(failed = 0), error => { console.error(error); return pause(5000 * ++failed) })
     calm(SETTLED)
     return refreshing
@@ -118,7 +124,7 @@ const OCCASIONS = ['pagehide', 'pageshow', 'online', 'visibilitychange', 'focus'
 class SSESource extends HTMLElement {
   static observedAttributes = ['src', 'after', 'state']
   #stream; #url; #id = ''; #reason; #outcome; #wasLive; #fromStart
-  state; ended  // for good
+  // Public: `state`, and `ended` for good
 
   connectedCallback() {
     this.#url ??= resolve(this.getAttribute('src'))
@@ -151,18 +157,20 @@ class SSESource extends HTMLElement {
       return this.#begin()
     }
     this.#id = value
-    if (!this.#stream) return
+    if (this.#stream) this.#reopen()
+  }
+
+  #reopen() {
     this.#disconnect()
     queueMicrotask(() => this.open())
   }
 
   // As if it were new: without id, end and state
   #begin() {
-    this.#disconnect()
+    this.#reopen()
     this.#id = ''
     this.state = this.ended = this.#wasLive = this.#fromStart = this.#reason = this.#outcome = undefined
     this.removeAttribute('after')
-    queueMicrotask(() => this.open())
   }
 
   // The page was fetched when this stood at `id`: where it goes on from, unless the new markup says so
@@ -197,7 +205,8 @@ class SSESource extends HTMLElement {
   }
 
   become({state = this.state, reason, status, type = '', error, since}) {
-    if (state == 'live') { this.#wasLive = true; this.#fromStart ||= since == 'start' }
+    this.#wasLive ||= state == 'live'
+    this.#fromStart ||= since == 'start'
     if (state == 'reconnecting' && !this.#wasLive) state = 'connecting'
     if (state == 'stopped' || state == 'ended') this.#disconnect()
     complain(error ?? `${this.#url.replace(origin, '')}${status ? ` answered ${status} ${type}` : ''}`.trim(), reason)
@@ -218,7 +227,7 @@ class SSESource extends HTMLElement {
     if (how.state) this.become(how)
     if (event == 'gap' && this.#fire('gap', {data, id}) && !isFirst) return this.#catchUp(id)
     if (id != null) this.setAttribute('after', this.#id = id)
-    if (event == 'message') swapIn(this, data)
+    if (event == 'message') swapIn(this, data, this.#fromStart && location + id)
     else if (event && event != 'gap') this.#fire(event, {data, id})
     if (event == 'close') this.close(data)
   }
