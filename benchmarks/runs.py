@@ -1,8 +1,10 @@
 """Many answers of models at once, each watched by two pages: is each of them exact and in time, and what does a token cost?
 
-    python -m benchmarks.runs [--runs 200] [--tokens 1000] [--rate 50]
+    python -m benchmarks.runs [--runs 200] [--tokens 1000] [--rate 50] [--within 1]
 
-The tokens come from a source in the server; the pages are connections of this process. Nothing is compared: there are limits."""
+The tokens come from a source in the server, which starts all runs at once; the pages are connections of this process, and open within a
+second. (`--within 0` opens them in one moment: then the first second is that of as many requests, which FastHTML answers one by one.)
+Nothing is compared: there are limits."""
 import argparse, asyncio, json, socket, subprocess, sys, tempfile
 from collections import defaultdict
 from itertools import accumulate
@@ -96,11 +98,13 @@ async def ask(port, path):
     return json.loads(b''.join(piece for _, piece in page.pieces))
 
 
-async def watch(server, runs):
+async def watch(server, runs, within):
     "All pages, when all is told; and the server's report."
     loop, pages = asyncio.get_running_loop(), defaultdict(list)
     await ask(server.port, '/go')
+    start = loop.time()
     for run in range(runs):
+        await asyncio.sleep(max(0, start + run / runs * within - loop.time()))
         for _ in range(PAGES):
             _, page = await loop.create_connection(lambda run=run: Page(f'/watch?id={run}'), '127.0.0.1', server.port)
             pages[run].append(page)
@@ -132,11 +136,11 @@ def lateness(page, variant, run, made):
     return [arrived - max(made[ends[length]], page.asked) for (arrived, _), length in zip(found, lengths)]
 
 
-def measure(variant, runs, tokens, rate):
+def measure(variant, runs, tokens, rate, within):
     "What is found, by name."
     with tempfile.TemporaryDirectory() as folder, RunsServer(variant, runs, tokens, rate, Path(folder)/'events.db') as server:
         asyncio.run(wait_for(server))
-        with Meter(server) as meter: pages, report = asyncio.run(watch(server, runs))
+        with Meter(server) as meter: pages, report = asyncio.run(watch(server, runs, within))
     pieces = [lateness(page, variant, run, report['made'][str(run)]) for run, each in pages.items() for page in each]
     late = sorted(ns for each in pieces for ns in each)
     text = PAGES * sum(len(token(run, n).encode()) for run in range(runs) for n in range(tokens))
@@ -155,13 +159,13 @@ async def wait_for(server):
 
 def run():
     parser = argparse.ArgumentParser('python -m benchmarks.runs', description=__doc__.partition('\n')[0])
-    for name, value in (('runs', 200), ('tokens', 1000), ('rate', 50)): parser.add_argument(f'--{name}', type=int, default=value)
+    for name, value in (('runs', 200), ('tokens', 1000), ('rate', 50), ('within', 1)): parser.add_argument(f'--{name}', type=int, default=value)
     args = parser.parse_args()
     allow_many_files()
     pin(CLIENT_CORE)
     missed = []
     for variant, limit in VARIANTS.items():
-        found = measure(variant, args.runs, args.tokens, args.rate)
+        found = measure(variant, args.runs, args.tokens, args.rate, args.within)
         print(f'{variant}: ' + ', '.join(f'{name} {value:.4g}' for name, value in found.items()), flush=True)
         if found['in time'] < 0.999: missed.append(f"{variant}: {1 - found['in time']:.2%} of the pieces were later than {LATE} s")
         if found['latest end, s'] > LATE: missed.append(f'{variant}: an answer was whole later than {LATE} s after its last token')
