@@ -21,7 +21,7 @@ demo: $(VENV)/.showing  ## serve the examples on a free local port
 	@$(BIN)/python -m examples
 
 quick: $(VENV)/.developing  ## run the tests that need no browser and no web server, with coverage, in half a minute
-	@$(PYTEST) tests/unit --cov --cov-report term
+	@$(PYTEST) tests/unit -m 'not full' --cov --cov-report term
 
 test: $(DEVELOPING)  ## run every check and the tests, in four minutes
 	@$(MAKE) --no-print-directory --jobs 2 checks test-suite
@@ -46,7 +46,7 @@ checks: $(DEVELOPING)  ## check style, types, notebooks, script, README, site an
 	@$(BIN)/python tools/check_wheel.py
 
 coverage: $(VENV)/.developing  ## say what the tests run of the package, and each notebook of its module
-	@$(PYTEST) tests/unit tests/process $(COVERING_LITTLE:%=--ignore tests/process/test_%.py) -m 'not full' --cov --cov-report=
+	@$(PYTEST) tests/unit tests/process $(COVERING_LITTLE:%=--ignore tests/process/test_%.py) -m 'not full' --debug-loops --cov --cov-report=
 	@$(BIN)/python tools/covered.py
 
 mutations: $(DEVELOPING)  ## take out one safeguard after the other: a test has to notice

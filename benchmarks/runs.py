@@ -159,7 +159,7 @@ async def wait_for(server):
 
 def run():
     parser = argparse.ArgumentParser('python -m benchmarks.runs', description=__doc__.partition('\n')[0])
-    for name, value in (('runs', 200), ('tokens', 1000), ('rate', 50), ('within', 1)): parser.add_argument(f'--{name}', type=int, default=value)
+    for name, value in dict(runs=200, tokens=1000, rate=50, within=1).items(): parser.add_argument(f'--{name}', type=int, default=value)
     args = parser.parse_args()
     allow_many_files()
     pin(CLIENT_CORE)

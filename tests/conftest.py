@@ -21,8 +21,11 @@ settings.register_profile('any machine', settings(), deadline=None, suppress_hea
 settings.load_profile('any machine')
 
 
+def pytest_addoption(parser):
+    parser.addoption('--debug-loops', action='store_true', help="run async tests in asyncio's debug mode, which takes a quarter more time")
+
 @pytest.fixture
-def anyio_backend(): return 'asyncio', {'debug': True}
+def anyio_backend(pytestconfig): return 'asyncio', {'debug': pytestconfig.getoption('debug_loops')}
 
 
 def leaving_no_task(test, limit):
