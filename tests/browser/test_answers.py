@@ -46,6 +46,7 @@ def served(chromium, tmp_path):
     return serving
 
 
+@pytest.mark.full  # test_watch has a harder one
 @pytest.mark.parametrize('build, kind, mode', WAYS)
 def test_an_answer_is_exact_in_each_tab_through_breaks_and_reloads(served, build, kind, mode):
     chance = random.Random(f'{build} {kind} {mode}')
