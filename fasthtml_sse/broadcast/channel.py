@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from .checks import check_id, check_since, check_snapshot, check_topics, frame_of
 from .cursor import Cursor, Found, Latest
+from .library import connection_of
 from .log import UNTOLD, Batch, End, Entry, Gap, Log, MemoryLog, with_id
 from .redis import RedisLog
 from .run import Options, Run, Runs, frame_if_value, last_words
@@ -363,15 +364,15 @@ class ChannelStats:
     error: str | None  # What is wrong with the log at present
 
 # %% ../../nbs/broadcast/channel.ipynb #c0a68371
-def open_log(place: Log | str | os.PathLike[str] | None) -> Log:
+def open_log(place: Any) -> Log:
     "The log at a place. Raises `TypeError` for what is none."
     if place is None: return MemoryLog()
     if isinstance(place, Log): return place
     if isinstance(place, str) and place.startswith(('redis://', 'rediss://', 'unix://')): return RedisLog(place)
     if isinstance(place, str) and '://' in place:
         raise ValueError(f'a channel knows redis://, rediss:// and unix://, and paths of files: not {place!r:.80}')
-    if isinstance(place, str | os.PathLike): return SQLiteLog(place)
-    raise TypeError("a channel needs a log, or the place of one: 'events.db', 'redis://localhost', "
+    if isinstance(place, str | os.PathLike) or connection_of(place) is not None: return SQLiteLog(place)
+    raise TypeError("a channel needs a log, or the place of one: 'events.db', 'redis://localhost', a database of fastlite, "
         f'MemoryLog(), SQLiteLog(…) or RedisLog(…), not {place!r:.80}')
 
 # %% ../../nbs/broadcast/channel.ipynb #feeb714a
@@ -384,10 +385,11 @@ def warn_of_workers(loop: asyncio.AbstractEventLoop) -> None:
 # %% ../../nbs/broadcast/channel.ipynb #3d3ff4b7
 _R = TypeVar('_R', bound=Subscription | Feed)
 
+# %% ../../nbs/broadcast/channel.ipynb #b3a92e6b
 class _Shared:
     "What both sides of a channel share: a log, and who reads it."
     def __init__(self,
-        log: Log | str | os.PathLike[str] | None = None,  # Where events are kept: in memory, unless it is a path, `'redis://…'`, or a log
+        log: Any = None,  # Where events are kept: in memory, unless it is a path, `'redis://…'`, the app's SQLite database, or a log
     ):
         self.log = open_log(log)
         self._readers, self._snapshots = _Readers(), Snapshots()
@@ -442,6 +444,51 @@ class _Publishing(_Posting):
         """As `publish`, from plain `def` handlers, threads and scripts; also in an event loop, which waits meanwhile.
         Not from a signal handler: `loop.add_signal_handler` calls one where it may publish."""
         return self.log.append(self._post(value, topic, event, end))
+
+# %% ../../nbs/broadcast/channel.ipynb #e337f45c
+class _InFile(_Posting):
+    "The side of a channel that lies in the app's file."
+    def _file(self) -> SQLiteLog:
+        self._check_open()
+        if isinstance(self.log, SQLiteLog): return self.log
+        raise TypeError(f'this needs a channel in the file of the app, as in Channel(db): a {type(self.log).__name__} has none')
+
+# %% ../../nbs/broadcast/channel.ipynb #337ceddd
+class _Joining(_InFile):
+    "The side of a channel that publishes along with the app."
+    def publish_within(self,
+        connection: Any,  # One of the app's, in a transaction: of `sqlite3`, of `apsw`, or fastlite's database
+        value: Any,  # As for `publish`
+        topic: str = '',  # As for `publish`
+        event: str | None = None,  # As for `publish`
+        end: bool = False,  # As for `publish`
+    ) -> None:
+        """Publish `value` in the app's open transaction: it is published when that is committed, and not if it is rolled back.
+
+        Raises `TypeError` for a connection of another library, or a log without a file, `ValueError` for one to another file, or without
+        a transaction; else as `publish`."""
+        self._file().append_within(connection, self._post(value, topic, event, end))
+
+# %% ../../nbs/broadcast/channel.ipynb #6083d425
+class _Tables(_Joining):
+    "The side of a channel that publishes changes of tables."
+    def publish_table(self,
+        name: str,  # A table of the file
+        topic: str | None = None,  # Where its events go; `None`: the topic that is named as the table
+    ) -> None:
+        """Publish an event, named as the table, for each row that anybody changes, in the same transaction: `{"op": "insert", "rowid": 7}`,
+        or `update` or `delete`. Stands in the file until `unpublish_table`; may be called again.
+
+        Raises `ValueError` for what is no table or can have no triggers, `TypeError` for a log without a file, `LogError` if it fails."""
+        check_topics((name, name if topic is None else topic))
+        self._file().publish_table(name, name if topic is None else topic)
+
+    def unpublish_table(self,
+        name: str,  # As for `publish_table`
+    ) -> None:
+        "Publish changes of this table no more."
+        check_topics((name,))
+        self._file().unpublish_table(name)
 
 # %% ../../nbs/broadcast/channel.ipynb #97c97549
 class ChannelResponse(SSEResponse):
@@ -538,7 +585,7 @@ class _Watching(_Running):
 
 # %% ../../nbs/broadcast/channel.ipynb #605a8d4b
 @bears_name
-class Channel(_Publishing, _Reading, _Watching):
+class Channel(_Publishing, _Tables, _Reading, _Watching):
     "Events for all who listen. Made once, at import; used from any event loop and thread."
     async def disconnect(self,
         topic: str,  # What they name

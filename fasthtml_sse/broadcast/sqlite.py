@@ -7,21 +7,23 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/broadcast/sqlite.html.md"""
 # %% ../../nbs/broadcast/sqlite.ipynb #219efaf6
 from __future__ import annotations
 
-import json, os, sqlite3, sys
+import json, os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Condition, local
 from time import monotonic, sleep, time
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from ..core.response import check_seconds
+from .library import Connection, Library, Place, connection_of, file_of, inode, library_of, place_of
+from .library import check_library, check_place, enter, others_tables
 from .log import IN_ALL, check_count, numbered
 from .store import Change, First, LogError, News, Page, Post, Record, Refused, Row
 from .stored import StoredLog
+from .table import Kept, Wish, lacking, make as make_triggers, publish, renewed, unpublish
 
 # %% auto #0
 __all__ = ['SQLiteLog']
@@ -67,7 +69,7 @@ VERSION = len(_STEPS)
 
 # %% ../../nbs/broadcast/sqlite.ipynb #d94d52e7
 @contextmanager
-def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
+def transaction(db: Connection, kind: str) -> Iterator[None]:
     "All of it or nothing; `immediate` to write, `deferred` to read what belongs together."
     db.execute(f'begin {kind}')
     try: yield
@@ -76,66 +78,52 @@ def transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
         raise
     db.execute('commit')
 
+# %% ../../nbs/broadcast/sqlite.ipynb #49a7977b
+@contextmanager
+def savepoint(db: Connection) -> Iterator[None]:
+    "All of it or nothing, in the midst of a transaction."
+    db.execute('savepoint sse')
+    try: yield
+    except BaseException:
+        if db.in_transaction: db.execute('rollback to sse'); db.execute('release sse')
+        raise
+    db.execute('release sse')
+
 # %% ../../nbs/broadcast/sqlite.ipynb #789fff7f
 WAIT = 5.0  # seconds that a writer waits for another one
 BUSY = 0.01  # seconds between two attempts, where SQLite makes only one
 
-def use_journal(db: sqlite3.Connection) -> None:
+def use_journal(db: Connection, is_busy: Callable[[Exception], bool]) -> None:
     "Have the file use a write-ahead log. SQLite does not wait here for one who writes to it, or does the same, so this does."
     ends = monotonic() + WAIT
     while True:
-        try: return db.execute('pragma journal_mode = wal').close()
-        except sqlite3.OperationalError as e:
-            if e.sqlite_errorcode & 255 != sqlite3.SQLITE_BUSY or monotonic() > ends: raise
+        try: db.execute('pragma journal_mode = wal').close()
+        except Exception as e:
+            if not is_busy(e) or monotonic() > ends: raise
+        else: return
         sleep(BUSY)
 
 # %% ../../nbs/broadcast/sqlite.ipynb #65e4a651
-def version_of(db: sqlite3.Connection) -> int:
+def version_of(db: Connection) -> int:
     "Of which version the tables of a log are; 0 if there are none."
     columns = [row[1] for row in db.execute('pragma table_info(sse_log)')]
     if not columns: return 0
     return int(db.execute('select version from sse_log').fetchone()[0]) if 'version' in columns else 1
 
 # %% ../../nbs/broadcast/sqlite.ipynb #6b29a67d
-def make_tables(db: sqlite3.Connection, path: Path) -> None:
-    "Make the tables of a log, or those of this version from older ones, unless they are there."
+def upgrade(db: Connection, path: Path) -> None:
+    "In an open transaction, make the tables of a log, or those of this version from older ones, unless they are there."
+    version = version_of(db)  # another process may have made them meanwhile
+    if version > VERSION:
+        raise LogError(f'{path} is of a newer fasthtml-sse: its tables have version {version}, and this one knows {VERSION}. '
+            'Update, or take another file')
+    for step in _STEPS[version:]:
+        for statement in step: db.execute(statement)
+
+def make_tables(db: Connection, path: Path) -> None:
+    "The same in a transaction of its own, if there is something to make."
     if version_of(db) == VERSION: return
-    with transaction(db, 'immediate'):
-        version = version_of(db)  # another process may have made them meanwhile
-        if version > VERSION:
-            raise LogError(f'{path} is of a newer fasthtml-sse: its tables have version {version}, and this one knows {VERSION}. '
-                'Update, or take another file')
-        for step in _STEPS[version:]:
-            for statement in step: db.execute(statement)
-
-# %% ../../nbs/broadcast/sqlite.ipynb #9a9801dc
-def others_tables(db: sqlite3.Connection, path: Path) -> str | None:
-    "Why the log may not use this file, if it may not."
-    if 'apsw' not in sys.modules: return None
-    tables = db.execute("select name from sqlite_master where type = 'table' order by name")
-    names = [name for name, in tables if not name.startswith(('sse_', 'sqlite_'))]
-    if not names: return None
-    return (f"{path} holds tables that are not the log's ({', '.join(names[:3])}), and apsw is loaded, which fastlite uses: "
-        "two SQLite libraries in one process destroy a file. Give the log a file of its own, such as 'events.db'")
-
-# %% ../../nbs/broadcast/sqlite.ipynb #3c082060
-_kept: list[sqlite3.Connection] = []  # to close one would drop the locks that another library has on the file
-
-def check_file(path: Path) -> None:
-    "Raise `ValueError` if the log may not use this file; what cannot be read shows when it is used."
-    if not path.is_file(): return
-    try:
-        db = sqlite3.connect(f'file:{quote(str(path))}?mode=ro', uri=True, timeout=0.1)  # in somebody's loop, perhaps
-        if not (why := others_tables(db, path)): return db.close()
-    except sqlite3.Error: return
-    _kept.append(db)
-    raise ValueError(why)
-
-# %% ../../nbs/broadcast/sqlite.ipynb #5f915e16
-def inode(path: Path) -> int | None:
-    "What a file is known by to the system, whatever its name."
-    try: return os.stat(path).st_ino
-    except OSError: return None
+    with transaction(db, 'immediate'): upgrade(db, path)
 
 # %% ../../nbs/broadcast/sqlite.ipynb #aa9fe74a
 class Files:
@@ -162,26 +150,31 @@ class Files:
 # %% ../../nbs/broadcast/sqlite.ipynb #d130b4ad
 class _PerThread(ABC):
     "Connections to one file, one for each thread."
-    def __init__(self, path: Path):
-        self.path, self.files = path, Files(path)
+    def __init__(self, place: Place):
+        self.place, self.path, self.files = place, place.file, Files(place.file)
         self._here = local()
-        self._open: list[sqlite3.Connection] = []
+        self._open: list[Connection] = []
+        enter(self)
 
-    def get(self) -> sqlite3.Connection:
+    def is_open(self) -> bool: return bool(self._open)
+
+    def get(self) -> Connection:
         "This thread's."
         self.files.check()
         if not hasattr(self._here, 'db'): self._connect()
-        db: sqlite3.Connection = self._here.db
+        db: Connection = self._here.db
         return db
 
     def _connect(self) -> None:
-        self._here.db = db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+        try: check_library(self.place)
+        except ValueError as e: raise LogError(str(e)) from e
+        self._here.db = db = self.place.library.connect(self.path, WAIT)
         self._open.append(db)
         self._prepare(db)
         self.files.note()
 
     @abstractmethod
-    def _prepare(self, db: sqlite3.Connection) -> None: "Make a new connection ready for use."
+    def _prepare(self, db: Connection) -> None: "Make a new connection ready for use."
 
     def drop(self) -> None:
         "Close this thread's, after an error; the next `get` opens another."
@@ -196,14 +189,19 @@ class _PerThread(ABC):
         self._open, self._here = [], local()
         self.files.note_no_journal()
 
+# %% ../../nbs/broadcast/sqlite.ipynb #41d91d79
+def schema_of(db: Connection) -> int:
+    "A number that changes with each table and each trigger that somebody makes."
+    return int(db.execute('pragma schema_version').fetchone()[0])
+
 # %% ../../nbs/broadcast/sqlite.ipynb #df3f348f
 class Connections(_PerThread):
     "Connections to the file of a log."
     epoch = ''
-    _schema: int | None = None  # changes with each table that somebody makes
+    _schema: int | None = None  # of which the tables are known to be the log's
 
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        use_journal(db)
+    def _prepare(self, db: Connection) -> None:
+        use_journal(db, self.place.library.is_busy)
         db.execute('pragma synchronous = normal')
         try: make_tables(db, self.path)
         except LogError:
@@ -212,11 +210,11 @@ class Connections(_PerThread):
         self.check(db)
         self.epoch, = db.execute('select epoch from sse_log').fetchone()
 
-    def check(self, db: sqlite3.Connection) -> None:
+    def check(self, db: Connection) -> None:
         "Raise `LogError` if somebody else has made tables in the file."
-        schema = db.execute('pragma schema_version').fetchone()[0]
+        schema = schema_of(db)
         if schema == self._schema: return
-        if why := others_tables(db, self.path): raise LogError(why)
+        if why := others_tables(db, self.place): raise LogError(why)
         self._schema = schema
 
     def check_journal(self) -> None:
@@ -284,15 +282,15 @@ class Bell:
 # %% ../../nbs/broadcast/sqlite.ipynb #045cf068
 class _Opened:
     "A file, as this process has it open."
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, place: Place):
+        self.place, self.path = place, place.file
         self._all: list[Connections] = []  # to close what another process has opened could harm it
         self._rests = True  # whether nothing of this process is open
         self.renew()
 
     def renew(self) -> None:
         self._usable, self._rests = self._rests, True
-        self._connections, self._gate, self._bell = Connections(self.path), Gate(), Bell()
+        self._connections, self._gate, self._bell = Connections(self.place), Gate(), Bell()
         self._all.append(self._connections)
 
     def rest(self) -> None:
@@ -305,14 +303,14 @@ class _Opened:
     def position(self, id: str) -> int | None: return numbered(self._connections.epoch, id)
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Iterator[Connection]:
         "This thread's connection. What goes wrong is a `LogError` that names the file."
         if not self._usable:
             raise LogError(f'{self.path} cannot be used here: this process was forked while its parent was writing for long. '
                 'Start it anew, or by spawn')
         with self._gate:
             try: yield self._connections.get()
-            except sqlite3.Error as e:
+            except self.place.library.error as e:
                 self._connections.drop()
                 raise LogError(f'{self.path}: {e}') from e
 
@@ -323,18 +321,18 @@ def about(topics: frozenset[str] | None) -> tuple[str, list[str]]:
     return 'topic in (select value from json_each(?))', [json.dumps(sorted(topics))]
 
 # %% ../../nbs/broadcast/sqlite.ipynb #b5730c91
-def last(db: sqlite3.Connection, table: str = 'sse_events') -> int:
+def last(db: Connection, table: str = 'sse_events') -> int:
     "The number of the last row that the table has had."
     found = db.execute('select seq from sqlite_sequence where name = ?', [table]).fetchone()
     return found[0] if found else 0
 
-def floor(db: sqlite3.Connection, names: list[str]) -> int:
+def floor(db: Connection, names: list[str]) -> int:
     "Up to where events are gone: of the topics in `names`, as `about` gives them, or of any."
     query = 'select max(coalesce(sse_topics.trimmed, forgotten)) from sse_log, json_each(?) left join sse_topics on topic = value'
     return int(db.execute(query if names else 'select trimmed from sse_log', names).fetchone()[0])
 
 # %% ../../nbs/broadcast/sqlite.ipynb #67eba429
-def record_of(db: sqlite3.Connection, key: str) -> Record | None:
+def record_of(db: Connection, key: str) -> Record | None:
     found = db.execute('select owner, value from sse_records where key = ?', [key]).fetchone()
     return Record(*found) if found else None
 
@@ -379,7 +377,7 @@ class _Reading(_Opened):
         with self._connection() as db: return record_of(db, key)
 
 # %% ../../nbs/broadcast/sqlite.ipynb #da2baffb
-def make(db: sqlite3.Connection, change: Change) -> bool:
+def make(db: Connection, change: Change) -> bool:
     "Change a record, if it is as expected; whether it was."
     key, expected, becomes = change
     if record_of(db, key) != expected: return False
@@ -388,7 +386,7 @@ def make(db: sqlite3.Connection, change: Change) -> bool:
     return True
 
 # %% ../../nbs/broadcast/sqlite.ipynb #d86f60fe
-def add(db: sqlite3.Connection, post: Post, now: float) -> int | LogError:
+def add(db: Connection, post: Post, now: float) -> int | LogError:
     "Add what `post` says: its position, or why it is refused."
     ended = 'select 1 from sse_topics where topic = ? and ended is not null'
     if db.execute(ended, [post.topic]).fetchone(): return Refused.ended(post.topic)
@@ -405,40 +403,48 @@ def excess(count: int, most: int) -> int:
     "How many of `count` to remove now, so that `most` are left in the end."
     return min(count - most, REMOVED) if count > most * (1 + SLACK) else 0
 
-def remove(db: sqlite3.Connection, which: str, *args: Any) -> None:
+def remove(db: Connection, which: str, *args: Any) -> None:
     db.execute(f'delete from sse_events where position in (select position from sse_events {which})', args)
 
 # %% ../../nbs/broadcast/sqlite.ipynb #49dc735d
-def trim_topic(db: sqlite3.Connection, topic: str, most: int) -> None:
+def trim_topic(db: Connection, topic: str, most: int) -> None:
     found = db.execute('select count from sse_topics where topic = ?', [topic]).fetchone()
     if found and (n := excess(found[0], most)): remove(db, 'where topic = ? order by position limit ?', topic, n)
 
-def trim_all(db: sqlite3.Connection, most: int) -> None:
+def trim_all(db: Connection, most: int) -> None:
     count, = db.execute('select count from sse_log').fetchone()
     if n := excess(count, most): remove(db, 'order by position limit ?', n)
 
-def trim_older(db: sqlite3.Connection, than: float) -> None:
+def trim_older(db: Connection, than: float) -> None:
     remove(db, 'where position <= (select min(position) from sse_events) + ? and at < ?', REMOVED, than)
 
 # %% ../../nbs/broadcast/sqlite.ipynb #0334dd00
 JOURNAL = 4 << 20  # bytes of the write-ahead log beyond which it is emptied
 
-def bound_journal(db: sqlite3.Connection, journal: Path) -> None:
+def bound_journal(db: Connection, journal: Path) -> None:
     "Empty the write-ahead log if it has grown: SQLite goes back to its start only where nobody reads at that moment."
     if (written := Written.of(journal)) is None or written.size < JOURNAL: return
     db.execute('pragma busy_timeout = 100')
     db.execute('pragma wal_checkpoint(truncate)').fetchall()
     db.execute(f'pragma busy_timeout = {WAIT * 1000:.0f}')
 
+# %% ../../nbs/broadcast/sqlite.ipynb #1261f69a
+class _Trimming(_Opened):
+    "The side of a store that removes what is too much."
+    def __init__(self, place: Place, maxlen: int, max_age: float | None):
+        self.maxlen, self.max_age = maxlen, max_age
+        super().__init__(place)
+
+    def _trim(self, db: Connection, topics: set[str], now: float) -> None:
+        for topic in topics: trim_topic(db, topic, self.maxlen)
+        trim_all(db, IN_ALL * self.maxlen)
+        if self.max_age is not None: trim_older(db, now - self.max_age)
+
 # %% ../../nbs/broadcast/sqlite.ipynb #6183ea52
 SHORT = 0.01  # seconds after which a transaction takes no more posts
 
-class _Writing(_Opened):
+class _Writing(_Trimming):
     "The side of a store that writes events."
-    def __init__(self, path: Path, maxlen: int, max_age: float | None):
-        self.maxlen, self.max_age = maxlen, max_age
-        super().__init__(path)
-
     def append(self, posts: list[Post]) -> list[int | LogError]:
         results: list[int | LogError] = []
         with self._connection() as db:
@@ -454,17 +460,71 @@ class _Writing(_Opened):
         self._bell.ring()
         return results
 
-    def _trim(self, db: sqlite3.Connection, topics: set[str], now: float) -> None:
-        for topic in topics: trim_topic(db, topic, self.maxlen)
-        trim_all(db, IN_ALL * self.maxlen)
-        if self.max_age is not None: trim_older(db, now - self.max_age)
+# %% ../../nbs/broadcast/sqlite.ipynb #5dfd9337
+def begun(connection: Any, library: Library) -> Connection:
+    "The connection of the app, in a transaction. Raises `ValueError` if none is open."
+    db = library.plainly(connection)
+    if not db.in_transaction and (kind := getattr(connection, 'isolation_level', None)) is not None: db.execute(f'begin {kind}')
+    if not db.in_transaction:
+        raise ValueError('no transaction is open on this connection: publish within one, as in `with db.conn: …`, or use publish')
+    return db
+
+# %% ../../nbs/broadcast/sqlite.ipynb #e199201b
+class _Within(_Trimming):
+    "The side of a store that writes in a transaction of the app."
+    def _check(self, connection: Any) -> None:
+        "Raise `TypeError` for what is no connection of this library, `ValueError` for one to another file."
+        if connection is None: raise TypeError('publish_within needs a connection: of sqlite3, of apsw, or a database of fastlite')
+        if (found := library_of(connection)) != self.place.library:
+            raise TypeError(f'{self.path} is open here by {self.place.library.name}, and this connection is of {found.name}: two SQLite '
+                'libraries in one process destroy a file. Give the channel the database itself, as in Channel(db)')
+        file = file_of(connection)
+        if file is not None and inode(file) == inode(self.path): return
+        raise ValueError(f'this connection is to {file or "memory"}, and not to {self.path}')
+
+    def append_within(self, connection: Any, post: Post) -> None:
+        self._check(connection)
+        try:
+            db = begun(connection, self.place.library)
+            with savepoint(db):
+                upgrade(db, self.path)
+                added = add(db, post, now := time())
+                self._trim(db, {post.topic}, now)
+        except self.place.library.error as e: raise LogError(f'{self.path}: {e}') from e
+        if isinstance(added, LogError): raise added
+
+# %% ../../nbs/broadcast/sqlite.ipynb #94f74410
+class _Declaring(_Trimming):
+    "The side of a store that has tables publish."
+    _renewed: int | None = None  # the schema in which no trigger is lacking
+
+    def publish_table(self, table: str, topic: str) -> None:
+        most = int(self.maxlen * (1 + SLACK))
+        with self._connection() as db, transaction(db, 'immediate'):
+            wish = Wish(table, topic, Kept(most, IN_ALL * most, self.max_age))
+            if publish(db, wish): self._tell(db, wish)
+
+    def unpublish_table(self, table: str) -> None:
+        with self._connection() as db, transaction(db, 'immediate'): unpublish(db, table)
+
+    def _renew(self, db: Connection) -> None:
+        "Make the triggers that are gone."
+        if (schema := schema_of(db)) == self._renewed: return
+        if lacking(db):
+            with transaction(db, 'immediate'):
+                for wish in lacking(db):
+                    if make_triggers(db, wish): self._tell(db, wish)
+        self._renewed = schema
+
+    def _tell(self, db: Connection, wish: Wish) -> None: add(db, Post(wish.topic, renewed(wish)), time())
 
 # %% ../../nbs/broadcast/sqlite.ipynb #d06adec9
 SETTLED = 0.05  # seconds after which the time of a file tells any new writing from the last one
 AT_LEAST = 1.0  # seconds after which to look into the file whatever its time says
 SPOKEN = 60  # seconds for which a word is kept
 
-class _Telling(_Opened):
+# %% ../../nbs/broadcast/sqlite.ipynb #51f2d42e
+class _Telling(_Declaring):
     "The side of a store by which processes learn of each other's events and words."
     def renew(self) -> None:
         super().renew()
@@ -496,29 +556,47 @@ class _Telling(_Opened):
 
     def _look(self, after: int) -> News:
         with self._connection() as db:
+            self._renew(db)
             query, said = 'select number, word from sse_words where number > ? order by number', []
             if last(db, 'sse_words') != self._heard: said = db.execute(query, [self._heard]).fetchall()
             if said: self._heard = said[-1][0]
             return News(last(db) > after, [word for _, word in said])
 
 # %% ../../nbs/broadcast/sqlite.ipynb #884efe58
-class SQLiteStore(_Reading, _Writing, _Telling):
+class SQLiteStore(_Reading, _Writing, _Within, _Telling):
     "A `Store` in a file."
     patience = 0.3
 
+# %% ../../nbs/broadcast/sqlite.ipynb #bb580f8f
+class _InFile(StoredLog):
+    "A log that may lie in the file of the app."
+    _store: SQLiteStore
+
+    def append_within(self, connection: Any, post: Post) -> None:
+        "Append in the open transaction of a connection of the app. Raises `TypeError` or `ValueError` for one that does not fit."
+        self._check_open()
+        self._store.append_within(connection_of(connection), post)
+
+    def publish_table(self, table: str, topic: str) -> None:
+        "Append an event whenever somebody changes a row of `table`. Raises `ValueError` if it cannot have triggers."
+        self._check_open()
+        self._store.publish_table(table, topic)
+
+    def unpublish_table(self, table: str) -> None:
+        "Append none any more."
+        self._check_open()
+        self._store.unpublish_table(table)
+
 # %% ../../nbs/broadcast/sqlite.ipynb #466390eb
-class SQLiteLog(StoredLog):
+class SQLiteLog(_InFile):
     "A log in a file, for all workers of one machine."
     def __init__(self,
-        path: str | os.PathLike[str],  # The file; it is made if it does not exist, in a folder that does
+        path: Any,  # The file, which is made if it does not exist, in a folder that does; or the app's database, to lie in its file
         maxlen: int = 100_000,  # Events of one topic that are kept, at least; of all topics together ten times as many
         max_age: float | None = None,  # Seconds after which an event may be removed; `None` for never
     ):
-        file = Path(path).absolute()
-        if str(path) in ('', ':memory:') or file.is_dir():
-            raise ValueError(f'path must be that of a file: {str(path)!r} (MemoryLog keeps events in memory)')
-        if not file.parent.is_dir(): raise ValueError(f'there is no folder {file.parent}: make it, or choose another path')
+        place = place_of(path)
         check_count('maxlen', maxlen)
         check_seconds('max_age', max_age)
-        check_file(file)
-        super().__init__(SQLiteStore(file, maxlen, max_age), maxlen)
+        check_place(place)
+        super().__init__(SQLiteStore(place, maxlen, max_age), maxlen)

@@ -9,6 +9,7 @@ import pytest
 
 from fasthtml_sse import Channel, Gap, LogError, SQLiteLog
 from fasthtml_sse.broadcast import sqlite
+from fasthtml_sse.broadcast.library import place_of
 from fasthtml_sse.broadcast.store import Post
 from tests.support import ROOT
 from tests.support.logs import read, settled
@@ -140,7 +141,7 @@ def test_who_only_publishes_piles_nothing_up(tmp_path):
 @pytest.mark.parametrize('seed', range(5))
 def test_all_may_open_a_new_file_at_once(tmp_path, monkeypatch, seed):
     count, connect = 8, sqlite3.connect
-    ready, stores = Barrier(count), [sqlite.SQLiteStore(tmp_path/'events.db', 1000, None) for _ in range(count)]
+    ready, stores = Barrier(count), [sqlite.SQLiteStore(place_of(tmp_path/'events.db'), 1000, None) for _ in range(count)]
     def connect_together(*args, **settings):
         db = connect(*args, **settings)
         ready.wait(10)
@@ -153,7 +154,7 @@ def test_all_may_open_a_new_file_at_once(tmp_path, monkeypatch, seed):
 
 
 def test_tables_that_another_process_makes_meanwhile_are_its_own(tmp_path, monkeypatch):
-    one, other = (sqlite.SQLiteStore(tmp_path/'events.db', 1000, None) for _ in range(2))
+    one, other = (sqlite.SQLiteStore(place_of(tmp_path/'events.db'), 1000, None) for _ in range(2))
     begin, event = sqlite.transaction, Post('', b'data: x\n\n')
     def begin_late(db, kind):
         monkeypatch.setattr(sqlite, 'transaction', begin)

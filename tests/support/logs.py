@@ -3,7 +3,7 @@ import asyncio, functools, tempfile
 from itertools import count
 from pathlib import Path
 
-import pytest
+import apsw, pytest
 
 import fasthtml_sse.broadcast.redis as redis_module
 from fasthtml_sse import Channel, EventParser, Gap, MemoryLog, RedisLog, SQLiteLog
@@ -56,6 +56,21 @@ class SQLite(Logs):
     async def clean_up(self): self._folder.cleanup()
 
 
+class Apsw(SQLite):
+    "In the file of a database that the app has opened by another library."
+    def __init__(self):
+        super().__init__()
+        self._app = None
+
+    def open(self, maxlen):
+        self._app = self._app or apsw.Connection(f'{self._folder.name}/events.db')
+        return SQLiteLog(self._app, maxlen=maxlen)
+
+    async def clean_up(self):
+        self._app.close()
+        await super().clean_up()
+
+
 class Redis(Logs):
     durable, _names = True, count()
     def __init__(self):
@@ -66,12 +81,13 @@ class Redis(Logs):
     async def clean_up(self): redis_module.BLOCK = self._block
 
 
-KINDS = [Memory, SQLite, Redis]
+KINDS = [Memory, SQLite, Redis, Apsw]
+EACH = [pytest.param(kind, id=kind.__name__, marks=[pytest.mark.full] if kind is Apsw else []) for kind in KINDS]  # the same code, by another library
 
 
 def on_every_log(test):
     "`test`, once with each kind of `logs`, which are closed before its end."
-    @pytest.mark.parametrize('logs', KINDS, ids=lambda kind: kind.__name__)
+    @pytest.mark.parametrize('logs', EACH)
     @functools.wraps(test)
     async def on_one(logs, **kwargs):
         async with logs() as made: await test(made, **kwargs)

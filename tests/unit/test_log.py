@@ -17,7 +17,7 @@ from fasthtml_sse.core.source import HEARTBEAT, LIMIT, TURN
 from fasthtml_sse.testing import open_stream
 from tests.support.asgi import Client
 from tests.support.clock import PATIENCE, turns, until, virtual
-from tests.support.logs import KINDS, on_every_log, opened, publish, read, read_on, settled
+from tests.support.logs import EACH, on_every_log, opened, publish, read, read_on, settled
 
 pytestmark = pytest.mark.anyio
 
@@ -879,7 +879,7 @@ some = dict(database=None, suppress_health_check=[HealthCheck.function_scoped_fi
 async def test_a_browser_misses_nothing_gets_nothing_twice_and_is_told_what_is_gone(maxlen, clients, steps):
     await play(MemoryLog(maxlen), maxlen, clients, steps, wait=1, interval=1, patience=0.5)
 
-@pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize('kind', EACH)
 @settings(max_examples=10, **some)
 @given(maxlen=st.integers(1, 4), clients=st.tuples(browsers, browsers), steps=operations())
 async def test_browsers_of_every_log_miss_nothing(kind, maxlen, clients, steps):

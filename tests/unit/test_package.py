@@ -21,6 +21,8 @@ LAYERS = [
     'broadcast.store',
     'broadcast.log',
     'broadcast.stored',
+    'broadcast.library',
+    'broadcast.table',
     'broadcast.sqlite',
     'broadcast.redis',
     'broadcast.cursor',
