@@ -82,7 +82,8 @@ class Redis(Logs):
 
 
 KINDS = [Memory, SQLite, Redis, Apsw]
-EACH = [pytest.param(kind, id=kind.__name__, marks=[pytest.mark.full] if kind is Apsw else []) for kind in KINDS]  # the same code, by another library
+# Apsw is the same code as SQLite, by another library
+EACH = [pytest.param(kind, id=kind.__name__, marks=[pytest.mark.full] if kind is Apsw else []) for kind in KINDS]
 
 
 def on_every_log(test):
