@@ -2,6 +2,7 @@
 __version__ = "0.1.0"
 
 from .broadcast.channel import Channel, ChannelStats, Subscription
+from .broadcast.live import Live
 from .broadcast.log import Entry, Gap, MemoryLog
 from .broadcast.redis import RedisLog
 from .broadcast.run import Run
@@ -15,7 +16,7 @@ from .core.response import SSEResponse, last_event_id
 from .core.streaming import OOBStreamBuilder, SSEStream, StreamConfig, sse
 from .page import ConnectionStatus, SSESource, sse_headers, sse_script
 
-__all__ = ['Channel', 'ChannelStats', 'ConnectionStatus', 'Entry', 'EventParser', 'Frame', 'Gap', 'LogError', 'MemoryLog',
+__all__ = ['Channel', 'ChannelStats', 'ConnectionStatus', 'Entry', 'EventParser', 'Frame', 'Gap', 'Live', 'LogError', 'MemoryLog',
            'OOBStreamBuilder', 'RedisLog', 'Run', 'SQLiteLog', 'SSEResponse', 'SSESource', 'SSEStream', 'ServerSentEvent',
            'StreamConfig', 'Subscription', 'end_streams', 'last_event_id', 'sse', 'sse_headers', 'sse_script', 'swap', 'to_event',
            'tokens']

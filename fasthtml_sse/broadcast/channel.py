@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 from .checks import check_id, check_since, check_snapshot, check_topics, frame_of
 from .cursor import Cursor, Found, Latest
 from .library import connection_of
+from .live import Live, View, Views, check_live
 from .log import UNTOLD, Batch, End, Entry, Gap, Log, MemoryLog, with_id
 from .redis import RedisLog
 from .run import Options, Run, Runs, frame_if_value, last_words
@@ -277,9 +278,11 @@ class Feed(_Ending):
         self.wake = callback
         self._loop, self._context = asyncio.get_running_loop(), copy_context()
         self._log.start()
-        self._log.add(self)
+        self._enter()
         if not self.ended: self._open()
         callback(True)
+
+    def _enter(self) -> None: self._log.add(self)
 
     @property
     def flows(self) -> bool:
@@ -331,6 +334,66 @@ class Watch(_Shown):
         if self._run: self._runs.wait_no_more(self._run)
         self._run = None
         await super().aclose()
+
+# %% ../../nbs/broadcast/channel.ipynb #2626749c
+class _Seeing(Feed):
+    "A feed of what a view shows."
+    __slots__ = '_views', '_args', '_view', '_least', '_is_new'
+
+    def __init__(self, log: Log, cursor: Cursor, snapshots: Snapshots, views: Views, args: tuple[Any, ...], is_new: bool):
+        super().__init__(log, cursor, None, snapshots)
+        self._views, self._args, self._least, self._is_new = views, args, 0, is_new
+
+    def _enter(self) -> None: self._view: View = self._views.join(self._args, self)
+
+    async def aclose(self) -> None:
+        self._views.leave(self._args, self)
+        await super().aclose()
+
+# %% ../../nbs/broadcast/channel.ipynb #60ba367a
+class _Finding(_Seeing):
+    "It finds out what its page knows."
+    __slots__ = ()
+    def _open(self) -> None: self._work(self._begin())
+
+    async def _begin(self) -> None:
+        "Have the page get the present state, unless it knows all."
+        await self._view.begin()
+        if not self._is_new and await self._view.passes(self._cursor): return self._say_where()
+        self._least = await self._view.reach()
+        self._head, self._cursor.position = position_frame(self._log.id(self._least) + UNTOLD), -1
+
+# %% ../../nbs/broadcast/channel.ipynb #19a50973
+class _Knowing(_Finding):
+    "It knows up to where that is."
+    __slots__ = ()
+    def _knows(self) -> int: return -1 if self._cursor.position is None else self._cursor.position
+
+# %% ../../nbs/broadcast/channel.ipynb #6e5a3267
+class _Beating(_Knowing):
+    "It says so in a long silence."
+    __slots__ = ()
+    def heartbeat(self) -> bytes:
+        "Where the client stands, if it knows all there is."
+        batch = None if self._task or self._knows() < 0 else self._log.read(self.topics, self._knows())
+        if batch is None or batch.entries or batch.ends: return HEARTBEAT
+        self._cursor.position = batch.end
+        return position_frame(self._log.id(batch.end))
+
+# %% ../../nbs/broadcast/channel.ipynb #6a239eb5
+class Sight(_Beating):
+    "The ready source of a page that shows a view."
+    __slots__ = ()
+    def take(self) -> bytes:
+        "What the view shows, if the page does not know it."
+        if self._head or self._task or self.ended: return self._take_head()
+        shown, chunk = self._view.shown, b''
+        if shown and shown.position >= self._least and min(self._view.news, shown.position) > self._knows():
+            self._cursor.position, chunk = shown.position, shown.frame
+        end = self._view.over
+        if end is None or self._knows() < end.position: return chunk
+        self.ended = True
+        return chunk + self._close(end)
 
 # %% ../../nbs/broadcast/channel.ipynb #1571e293
 class _Open(WeakValueDictionary[int, Subscription | Feed]):
@@ -583,9 +646,29 @@ class _Watching(_Running):
             return self._reader(Watch(self.log, Cursor(self.log, names, after, since, not_before), self._snapshots, self._runs, id, lost))
         return ChannelResponse(self._follow, feed, since, heartbeat_interval, send_timeout)
 
+# %% ../../nbs/broadcast/channel.ipynb #739d3a4e
+class _Living(_Shared):
+    "The side of a channel that renders."
+    def live(self,
+        fn: Callable[..., Any],  # Gives one element with an id; sync, and then in a thread, or async
+        *topics: str,  # It is called again after news on one of these topics; on any without
+        every: float = 0.05,  # Seconds between two calls with the same arguments, at least
+    ) -> Live:  # Its `response(*args)` is what a handler returns
+        """What `fn(*args)` gives, on all pages that show it: rendered once per change for all with the same arguments, and morphed.
+
+        Raises `TypeError` for what is no function of one element, `ValueError` for a bad time or topic."""
+        check_live(fn, every)
+        names = check_topics(topics)
+        views = Views(self.log, names, fn, every)
+        def respond(args: tuple[Any, ...], heartbeat_interval: float | None, send_timeout: float) -> SSEResponse:
+            def feed(after: str | None) -> Feed:
+                return self._reader(Sight(self.log, Cursor(self.log, names, after), self._snapshots, views, args, after is None))
+            return ChannelResponse(self._follow, feed, 'now', heartbeat_interval, send_timeout)
+        return Live(fn, respond)
+
 # %% ../../nbs/broadcast/channel.ipynb #605a8d4b
 @bears_name
-class Channel(_Publishing, _Tables, _Reading, _Watching):
+class Channel(_Publishing, _Tables, _Reading, _Watching, _Living):
     "Events for all who listen. Made once, at import; used from any event loop and thread."
     async def disconnect(self,
         topic: str,  # What they name

@@ -29,6 +29,7 @@ LAYERS = [
     'broadcast.checks',
     'broadcast.run',
     'broadcast.snapshot',
+    'broadcast.live',
     'broadcast.channel',
     'page',
     'testing',
