@@ -63,6 +63,8 @@ docs: $(VENV)/.developing  ## build the site into _docs and check its links
 
 bench: .venv-bench/.benchmarking  ## compare with other libraries, in about half an hour
 	@.venv-bench/bin/python -m benchmarks
+	@.venv-bench/bin/python -m benchmarks.runs
+	@.venv-bench/bin/python -m benchmarks.live
 
 clean:  ## remove all that was built or installed here
 	rm -rf $(VENV) .venv-bench tests/node_modules _proc _docs build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .coverage* htmlcov
