@@ -265,7 +265,7 @@ class Written(NamedTuple):
         return cls(found.st_mtime, found.st_size)
 
 # %% ../../nbs/broadcast/sqlite.ipynb #60f2c88b
-POLL = 0.015  # seconds between two looks for what other processes have written
+POLL = 0.02  # seconds between two looks for what other processes have written
 
 class Bell:
     "What one thread rings, so that another one looks at once."
