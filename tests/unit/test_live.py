@@ -10,7 +10,7 @@ import fasthtml_sse.broadcast.live as module
 from fasthtml_sse import Channel, EventParser
 from tests.support.asgi import Client
 from tests.support.clock import PATIENCE, until
-from tests.support.logs import on_every_log, opened
+from tests.support.logs import SQLite, on_every_log, opened
 
 pytestmark = pytest.mark.anyio
 
@@ -118,6 +118,32 @@ async def test_a_page_that_was_rendered_by_another_process_is_right(logs):
                 await until(lambda: knowing.sent)
             assert shown(new)[0] == n and not events(knowing)
     await other.aclose()
+
+async def test_who_is_cut_off_before_it_has_anything_gets_the_present_state():
+    channel, shelf, may = Channel(), Shelf(), threading.Event()
+    def slow():
+        may.wait(PATIENCE)
+        return shelf.render()
+    live = channel.live(slow, 'books', every=0.001)
+    async with reading(live) as client: await until(lambda: client.sent)
+    assert not events(client)
+    may.set()
+    async with reading(live, after=end_of(client)) as again: await until_shown(again, 0)
+
+async def test_a_change_that_is_shown_before_this_process_has_heard_of_it_reaches_all(monkeypatch):
+    async with SQLite() as logs:
+        channel, shelf, heard = opened(logs), Shelf(), threading.Event()
+        live = channel.live(shelf.render, 'books', every=0.001)
+        async with reading(live, after=await channel.tail()) as knowing:
+            await until(lambda: knowing.sent)
+            look = channel.log._store.news
+            monkeypatch.setattr(channel.log._store, 'news', lambda after: heard.wait(PATIENCE) and look(after))
+            await asyncio.sleep(0.05)  # the look that is under way
+            await shelf.put(channel, 'Emma')
+            async with reading(live) as new: await until_shown(new, 1)
+            heard.set()
+            await until_shown(knowing, 1)
+        assert shown(knowing) == [1] and shelf.calls == {(): 1}
 
 async def test_who_takes_nothing_for_a_while_gets_the_newest_alone():
     channel, shelf = Channel(), Shelf()
