@@ -1,4 +1,5 @@
 "Every public name, used as apps use it: `mypy --strict` has to find nothing here, and `reveal_type` what the comments say."
+import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, assert_type
 
@@ -7,7 +8,7 @@ from fasthtml.common import Div, Li, Request, fast_app
 from starlette.responses import Response
 
 from fasthtml_sse import (
-    Channel, ChannelStats, ConnectionStatus, Entry, EventParser, Frame, Gap, LogError, MemoryLog, OOBStreamBuilder, RedisLog,
+    Channel, ChannelStats, ConnectionStatus, Entry, EventParser, Frame, Gap, Live, LogError, MemoryLog, OOBStreamBuilder, RedisLog,
     Run, SQLiteLog, SSEResponse, SSESource, SSEStream, ServerSentEvent, StreamConfig, Subscription,
     end_streams, last_event_id, sse, sse_headers, sse_script, swap, to_event, tokens,
 )
@@ -129,6 +130,8 @@ assert_type(ConnectionStatus(of='events', live='Verbunden'), FT)
 channel = Channel(MemoryLog(maxlen=100))
 others = Channel(), Channel(SQLiteLog('events.db', maxlen=100, max_age=60)), Channel(RedisLog('redis://localhost', maxlen=100, name='app'))
 
+def shelf(user: str) -> object: return Div(user, id='shelf')
+
 async def broadcast() -> None:
     assert_type(await channel.publish(Li('x'), 'room', event='note'), str)
     try: assert_type(channel.publish_sync({'n': 1}, topic='room'), str)
@@ -146,6 +149,12 @@ async def broadcast() -> None:
     assert_type((run.id, run.state, await run.wait(), await channel.stop('job 7')), tuple[str, str, str, bool])
     assert_type(channel.watch('job 7', lost=Div('Sorry.'), send_timeout=5), SSEResponse)
     assert_type(channel.response('a', 'b', snapshot=lambda: Div('all'), heartbeat_interval=None, send_timeout=5), SSEResponse)
+    view = channel.live(shelf, 'books', every=0.1)
+    assert_type(view, Live)
+    assert_type(view.response('ann', heartbeat_interval=None, send_timeout=5), SSEResponse)
+    channel.publish_table('todo', topic='todos')
+    channel.unpublish_table('todo')
+    channel.publish_within(sqlite3.connect('app.db'), Li('x'), 'room', event='note', end=True)
     stats = channel.stats()
     assert_type(stats, ChannelStats)
     assert_type((stats.readers, stats.lag, stats.last_id, stats.error), tuple[int, int, str | None, str | None])
