@@ -98,7 +98,7 @@ def library_of(connection: Any) -> Library: return PYTHONS if isinstance(connect
 def file_of(connection: Any) -> Path | None:
     "The file of a connection; `None` if it is in memory."
     rows = library_of(connection).plainly(connection).execute('pragma database_list').fetchall()
-    name = next(file for _, schema, file in rows if schema == 'main')
+    name = os.fsdecode(next(file for number, _, file in rows if number == 0))  # the app may have its text as bytes
     return Path(name) if name else None
 
 # %% ../../nbs/broadcast/library.ipynb #dbf2b7fe

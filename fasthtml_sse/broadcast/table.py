@@ -16,7 +16,7 @@ from .store import Record
 from ..core.event import ServerSentEvent
 
 # %% auto #0
-__all__ = ['Kept', 'Wish', 'make', 'publish', 'unpublish', 'lacking', 'renewed']
+__all__ = ['Kept', 'Wish', 'make', 'lacking', 'publish', 'unpublish', 'renewed']
 
 # %% ../../nbs/broadcast/table.ipynb #69ef3bef
 def quoted(name: str) -> str:
@@ -37,7 +37,7 @@ def change_event(table: str, op: str) -> bytes:
 def event_of(table: str, op: str, rowid: str | None) -> str:
     "The event of a change, as an expression of SQL; `rowid` is one that gives the number of the row."
     before, null, behind = change_event(table, op).decode().rpartition('null')
-    return f"cast({text(before)} || {rowid or text(null)} || {text(behind)} as blob)"
+    return f"cast({text(before)} || {f'coalesce({rowid}, {text(null)})' if rowid else text(null)} || {text(behind)} as blob)"
 
 # %% ../../nbs/broadcast/table.ipynb #aa4fbbfd
 class Kept(NamedTuple):
@@ -73,7 +73,7 @@ class Wish(NamedTuple):
     def statement(self, op: str, rowid: str | None) -> str:
         "What makes it."
         topic, row = text(self.topic), rowid and f'{OPS[op]}.{rowid}'
-        return f'''create trigger {quoted(self.trigger(op))} after {op} on {quoted(self.table)} begin
+        return f'''CREATE TRIGGER {quoted(self.trigger(op))} after {op} on {quoted(self.table)} begin
     insert into sse_events (topic, data, at) select {topic}, {event_of(self.table, op, row)}, {NOW}
         where not exists (select 1 from sse_topics where topic = {topic} and ended is not null);
     {chr(10).join(_trims(topic, self.kept))}
@@ -87,7 +87,8 @@ def check_table(db: Connection, name: str) -> None:
     kinds = {table: kind for table, kind in db.execute(query).fetchall() if not table.startswith('sse_')}
     kind = kinds.get(name)
     if kind == 'table': return
-    if kind: raise ValueError(f'{name!r} is no ordinary table but a {kind} one, which can have no such triggers: name the tables below it')
+    if kind: raise ValueError(f'{name!r} is no ordinary table (but {kind}), and can have no such triggers: name the tables below it')
+    if name.lower().startswith('sse_'): raise ValueError(f"{name!r}: tables whose names begin with sse_ are the log's own")
     tables = ', '.join(sorted(table for table, kind in kinds.items() if kind == 'table'))
     raise ValueError(f'there is no table {name!r} in this file; there is {tables or "none"}')
 
@@ -95,10 +96,8 @@ def check_table(db: Connection, name: str) -> None:
 def rowid_of(db: Connection, table: str) -> str | None:
     "What the number of a row is called in a table, if that can be known."
     if db.execute("select wr from pragma_table_list where schema = 'main' and name = ?", [table]).fetchone()[0]: return None
-    columns = {name.lower() for name, in db.execute('select name from pragma_table_info(?)', [table]).fetchall()}
-    keys = db.execute("select name from pragma_table_info(?) where pk and type = 'INTEGER' collate nocase", [table]).fetchall()
-    alias = {name.lower() for name, in keys}
-    return next((name for name in ('rowid', '_rowid_', 'oid') if name not in columns or alias == {name}), None)
+    columns = {name.lower() for name, in db.execute('select name from pragma_table_xinfo(?)', [table]).fetchall()}
+    return next((name for name in ('_rowid_', 'rowid', 'oid') if name not in columns), None)
 
 # %% ../../nbs/broadcast/table.ipynb #14c5296b
 _KEY = 'table '
@@ -115,14 +114,14 @@ def wishes(db: Connection) -> list[Wish]:
 # %% ../../nbs/broadcast/table.ipynb #b5b715e3
 def triggers_on(db: Connection, table: str) -> dict[str, str]:
     "Those of ours on a table: their names and statements."
-    query = "select name, sql from sqlite_master where type = 'trigger' and tbl_name = ? and name like 'sse\\_%\\_of\\_%' escape '\\'"
-    return dict(db.execute(query, [table]).fetchall())
+    query = "select name, sql from sqlite_master where type = 'trigger' and tbl_name = ? collate nocase and name like ? escape '!'"
+    return dict(db.execute(query, [table, 'sse!_%!_of!_%']).fetchall())
 
 def drop(db: Connection, trigger: str) -> None: db.execute(f'drop trigger if exists {quoted(trigger)}')
 
 # %% ../../nbs/broadcast/table.ipynb #c7f29c58
 def make(db: Connection, wish: Wish) -> bool:
-    "Make what triggers a table lacks; whether it lacked some."
+    "See that a table has its triggers, as they are to be; whether anything had to be done."
     rowid = rowid_of(db, wish.table)
     wanted = {wish.trigger(op): wish.statement(op, rowid) for op in OPS}
     there = triggers_on(db, wish.table)
@@ -131,29 +130,40 @@ def make(db: Connection, wish: Wish) -> bool:
     for statement in wanted.values(): db.execute(statement)
     return True
 
+# %% ../../nbs/broadcast/table.ipynb #80147a4e
+def lacking(db: Connection) -> list[Wish]:
+    "Those whose triggers are gone, though their tables are there."
+    tables = {name for name, in db.execute("select name from pragma_table_list where schema = 'main' and type = 'table'").fetchall()}
+    return [wish for wish in wishes(db) if wish.table in tables and not triggers_on(db, wish.table).keys() >= set(map(wish.trigger, OPS))]
+
+# %% ../../nbs/broadcast/table.ipynb #a865a263
+def former_names(db: Connection, table: str) -> list[str]:
+    "Under which other names a table was published."
+    there = triggers_on(db, table)
+    return [wish.table for wish in wishes(db) if wish.table != table and wish.trigger('insert') in there]
+
+def forget(db: Connection, *tables: str) -> None:
+    "Drop the records of wishes; SQLite takes `Todo` for `todo`."
+    for table in tables: db.execute('delete from sse_records where key = ? collate nocase', [_KEY + table])
+
 # %% ../../nbs/broadcast/table.ipynb #2777ea80
 def publish(db: Connection, wish: Wish) -> bool:
-    "Have a table publish, in an open transaction; whether it was to publish before, and did not."
+    "Have a table publish, in an open transaction; whether it was to publish on that topic before, and did not."
     check_table(db, wish.table)
-    before = {wish.table: wish.topic for wish in wishes(db)}
-    there = triggers_on(db, wish.table)
-    was_renamed = [name for name in before if name != wish.table and wish._replace(table=name).trigger('insert') in there]
-    for name in was_renamed: db.execute('delete from sse_records where key = ?', [_KEY + name])
+    lacked = {wish.table: wish.topic for wish in lacking(db)}
+    forget(db, *former_names(db, wish.table))
     key, record = record_of_wish(wish)
     db.execute('insert or replace into sse_records (key, owner, value) values (?, ?, ?)', [key, *record])
-    return make(db, wish) and before.get(wish.table) == wish.topic
+    make(db, wish)
+    return lacked.get(wish.table) == wish.topic
 
 def unpublish(db: Connection, table: str) -> None:
     "Have a table publish no more, in an open transaction."
-    db.execute('delete from sse_records where key = ?', [_KEY + table])
-    for op in OPS: drop(db, Wish(table, '', Kept(0, 0)).trigger(op))
+    triggers = {*triggers_on(db, table), *map(Wish(table, '', Kept(0, 0)).trigger, OPS)}
+    forget(db, table, *former_names(db, table))
+    for name in triggers: drop(db, name)
 
-# %% ../../nbs/broadcast/table.ipynb #0cbb7f4a
-def lacking(db: Connection) -> list[Wish]:
-    "Those whose triggers are gone, though their tables are there."
-    tables = {name for name, in db.execute("select name from sqlite_master where type = 'table'").fetchall()}
-    return [wish for wish in wishes(db) if wish.table in tables and not triggers_on(db, wish.table).keys() >= set(map(wish.trigger, OPS))]
-
+# %% ../../nbs/broadcast/table.ipynb #976e733d
 def renewed(wish: Wish) -> bytes:
     "The event that says that something may have changed."
     return change_event(wish.table, 'renew')
