@@ -106,9 +106,9 @@ def use_journal(db: Connection, is_busy: Callable[[Exception], bool]) -> None:
 # %% ../../nbs/broadcast/sqlite.ipynb #65e4a651
 def version_of(db: Connection) -> int:
     "Of which version the tables of a log are; 0 if there are none."
-    columns = [row[1] for row in db.execute('pragma table_info(sse_log)')]
-    if not columns: return 0
-    return int(db.execute('select version from sse_log').fetchone()[0]) if 'version' in columns else 1
+    if not db.execute("select 1 from main.sqlite_master where name = 'sse_log'").fetchone(): return 0
+    has_version, = db.execute("select count(*) from pragma_table_info('sse_log', 'main') where name = 'version'").fetchone()
+    return int(db.execute('select version from main.sse_log').fetchone()[0]) if has_version else 1
 
 # %% ../../nbs/broadcast/sqlite.ipynb #6b29a67d
 def upgrade(db: Connection, path: Path) -> None:
@@ -280,6 +280,9 @@ class Bell:
         except Empty: return False
 
 # %% ../../nbs/broadcast/sqlite.ipynb #045cf068
+LOCKED = f': somebody keeps a transaction open, for {WAIT:.0f} seconds now. If it is the app: inside one of its own only publish_within works'
+WITHIN = ': somebody else writes, or has written since this transaction read: raise its busy_timeout, or open it by `begin immediate`'
+
 class _Opened:
     "A file, as this process has it open."
     def __init__(self, place: Place):
@@ -312,7 +315,9 @@ class _Opened:
             try: yield self._connections.get()
             except self.place.library.error as e:
                 self._connections.drop()
-                raise LogError(f'{self.path}: {e}') from e
+                raise LogError(f'{self.path}: {e}{self._hint(e, LOCKED)}') from e
+
+    def _hint(self, error: Exception, of_busy: str) -> str: return of_busy if self.place.library.is_busy(error) else ''
 
 # %% ../../nbs/broadcast/sqlite.ipynb #076ad8d2
 def about(topics: frozenset[str] | None) -> tuple[str, list[str]]:
@@ -461,13 +466,24 @@ class _Writing(_Trimming):
         return results
 
 # %% ../../nbs/broadcast/sqlite.ipynb #5dfd9337
+def begins_by_itself(connection: Any) -> bool:
+    "Whether a connection begins a transaction where something is changed."
+    return getattr(connection, 'autocommit', -1) == -1 and getattr(connection, 'isolation_level', None) is not None
+
 def begun(connection: Any, library: Library) -> Connection:
     "The connection of the app, in a transaction. Raises `ValueError` if none is open."
     db = library.plainly(connection)
-    if not db.in_transaction and (kind := getattr(connection, 'isolation_level', None)) is not None: db.execute(f'begin {kind}')
+    if not db.in_transaction and begins_by_itself(connection): db.execute('begin immediate')
     if not db.in_transaction:
         raise ValueError('no transaction is open on this connection: publish within one, as in `with db.conn: …`, or use publish')
     return db
+
+# %% ../../nbs/broadcast/sqlite.ipynb #68fdf58c
+def take_turn(db: Connection, library: Library) -> None:
+    "Wait until nobody else writes, as long as the connection does that."
+    try: db.execute('update main.sse_log set count = count where false').close()
+    except library.error as e:
+        if library.is_busy(e): raise  # else there are no tables yet
 
 # %% ../../nbs/broadcast/sqlite.ipynb #e199201b
 class _Within(_Trimming):
@@ -487,10 +503,11 @@ class _Within(_Trimming):
         try:
             db = begun(connection, self.place.library)
             with savepoint(db):
+                take_turn(db, self.place.library)
                 upgrade(db, self.path)
                 added = add(db, post, now := time())
                 self._trim(db, {post.topic}, now)
-        except self.place.library.error as e: raise LogError(f'{self.path}: {e}') from e
+        except self.place.library.error as e: raise LogError(f'{self.path}: {e}{self._hint(e, WITHIN)}') from e
         if isinstance(added, LogError): raise added
 
 # %% ../../nbs/broadcast/sqlite.ipynb #94f74410

@@ -114,8 +114,8 @@ def wishes(db: Connection) -> list[Wish]:
 # %% ../../nbs/broadcast/table.ipynb #b5b715e3
 def triggers_on(db: Connection, table: str) -> dict[str, str]:
     "Those of ours on a table: their names and statements."
-    query = "select name, sql from sqlite_master where type = 'trigger' and tbl_name = ? collate nocase and name like 'sse\\_%\\_of\\_%' escape '\\'"
-    return dict(db.execute(query, [table]).fetchall())
+    query = "select name, sql from sqlite_master where type = 'trigger' and tbl_name = ? collate nocase and name like ? escape '!'"
+    return dict(db.execute(query, [table, 'sse!_%!_of!_%']).fetchall())
 
 def drop(db: Connection, trigger: str) -> None: db.execute(f'drop trigger if exists {quoted(trigger)}')
 

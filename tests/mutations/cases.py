@@ -287,7 +287,7 @@ SQLITE = [
         '        except LogError:\n            self.drop()', '        except LogError:\n            pass',
         'process/test_edges.py::test_a_file_of_a_newer_version_is_left_alone'),
     Mutation('a file of an older version stays as it is', 'broadcast/sqlite.py',
-        "if 'version' in columns else 1", "if 'version' in columns else VERSION",
+        'if has_version else 1', 'if has_version else VERSION',
         'process/test_edges.py::test_a_file_of_the_first_version_goes_on'),
     Mutation('two SQLite libraries use one file', 'broadcast/library.py',
         'if not (why := others_tables(db, place)): return', 'if True: return',
