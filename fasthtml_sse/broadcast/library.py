@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os, sqlite3, sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -45,9 +45,6 @@ class Library(NamedTuple):
     is_busy: Callable[[Exception], bool]  # whether somebody else writes
     plainly: Callable[[Any], Connection]  # a connection of the app, without what the app makes of rows
 
-    def __eq__(self, other: object) -> bool: return isinstance(other, Library) and other.name == self.name
-    def __hash__(self) -> int: return hash(self.name)
-
 # %% ../../nbs/broadcast/library.ipynb #29c4ad99
 class Plain:
     "A connection of the app, of which rows are tuples."
@@ -75,6 +72,7 @@ def _tuples(cursor: sqlite3.Cursor) -> None: cursor.row_factory = None
 PYTHONS = Library('sqlite3', sqlite3.Error, _connect, _is_busy, partial(Plain, plain=_tuples))
 
 # %% ../../nbs/broadcast/library.ipynb #a5fe97f1
+@cache
 def apsws() -> Library:
     "The library under fastlite."
     apsw = import_module('apsw')
