@@ -5,10 +5,10 @@ import apsw, pytest
 
 from fasthtml_sse import Channel, LogError, SQLiteLog
 from tests.support import ROOT
-from tests.support.tables import LIBRARIES, app, by_apsw, by_fastlite, by_sqlite3, close, opened
+from tests.support.tables import EACH, app, by_apsw, by_fastlite, by_sqlite3, close, opened
 
 pytestmark = pytest.mark.anyio
-each_library = pytest.mark.parametrize('connect', LIBRARIES.values(), ids=LIBRARIES.keys())
+each_library = pytest.mark.parametrize('connect', EACH)
 TODO = 'create table todo (id integer primary key, title text)'
 PAIRS = 'path', 'sqlite3', 'apsw', 'fastlite'
 OTHER = {by_sqlite3: by_apsw, by_apsw: by_sqlite3, by_fastlite: by_sqlite3}
@@ -132,8 +132,26 @@ async def test_the_log_leaves_the_connection_of_the_app_open_and_does_not_need_i
     assert await closed.publish('y')
     await closed.aclose()
 
-@pytest.mark.parametrize('memory', [lambda: sqlite3.connect(':memory:'), lambda: apsw.Connection(':memory:'), lambda: by_fastlite(':memory:')])
-def test_a_database_in_memory_is_refused(memory):
-    db = memory()
+@pytest.mark.parametrize('connect', [by_apsw, by_fastlite])
+async def test_a_log_is_opened_though_somebody_writes_for_longer_than_fastlite_would_wait(tmp_path, connect):
+    "It has each new connection of apsw look for missing statistics, and make them."
+    path = tmp_path/'app.db'
+    with opened(path, connect) as db, opened(path, connect) as writer:
+        db.execute('create table todo (id integer primary key, title text)')
+        db.execute('create index todo_by_title on todo (title)')
+        db.execute("insert into todo (title) values ('x'), ('y')")
+        writer.execute('begin immediate')
+        with pytest.raises(apsw.BusyError): connect(path)
+        channel = Channel(db)
+        publishing = asyncio.ensure_future(channel.publish('x'))
+        await asyncio.wait([publishing], timeout=0.3)
+        assert not publishing.done()
+        writer.execute('commit')
+        await publishing
+        await channel.aclose()
+
+@each_library
+def test_a_database_in_memory_is_refused(connect):
+    db = connect(':memory:')
     with pytest.raises(ValueError, match='in memory'): Channel(db)
     close(db)

@@ -3,7 +3,7 @@ import asyncio, json, sqlite3, subprocess, sys
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 
-import apsw
+import apsw, pytest
 from fastlite import database
 
 from fasthtml_sse import Channel, EventParser, SQLiteLog
@@ -24,7 +24,7 @@ def by_fastlite(path):
     db.conn.set_busy_timeout(PATIENCE * 1000)
     return db
 
-LIBRARIES = {'sqlite3': by_sqlite3, 'apsw': by_apsw, 'fastlite': by_fastlite}
+EACH = [by_sqlite3, by_fastlite, pytest.param(by_apsw, marks=pytest.mark.full)]  # fastlite is by apsw, too
 
 def close(db): getattr(db, 'conn', db).close()
 

@@ -30,8 +30,7 @@ APPS = {'path': by_sqlite3, 'sqlite3': by_sqlite3, 'apsw': by_apsw, 'fastlite': 
 
 class Writers:
     def __init__(self, library, path, seconds):
-        self.connect, self.path = APPS[library], path
-        self.db = self.connect(path)
+        self.db, *self.apps = (APPS[library](path) for _ in range(3))
         self.db.execute('create table todo (id integer primary key, title text)')
         self.channel = Channel(SQLiteLog(path if library == 'path' else self.db, maxlen=MANY))
         self.channel.publish_table('todo')
@@ -49,7 +48,7 @@ class Writers:
 
     def app(self, name):
         "Rows, and an event of their own for each."
-        db = self.connect(self.path)
+        db = self.apps.pop()
         def step():
             db.execute('begin immediate')
             db.execute('insert into todo (title) values (?)', (name,))
