@@ -3,7 +3,7 @@ import asyncio, json, sqlite3, subprocess, sys
 
 import apsw, pytest
 
-from fasthtml_sse import Channel, LogError, SQLiteLog
+from fasthtml_sse import Channel, LogError
 from tests.support import ROOT
 from tests.support.tables import EACH, app, by_apsw, by_fastlite, by_sqlite3, close, opened
 
