@@ -163,7 +163,7 @@ KINDS = {
     'create table t (a primary key) without rowid': None,
     'create table t (a, b as (a || 1), c as (a || 2) stored)': 1,
     'create table t (a, rowid)': 1,
-    'create table t (a, rowid as (100))': 1,
+    'create table t (a, _rowid_ as (100), oid as (100))': 1,
     'create table t (a, rowid integer default 70, primary key (rowid, a))': 1,
     "create table t (a, _ROWID_ default 'x')": 1,
     "create table t (a, rowid, oid, _rowid_)": None,
@@ -325,6 +325,7 @@ async def test_a_table_that_is_renamed_goes_on_until_its_new_name_is_published(t
         channel.publish_table('task')
         db.execute('insert into task default values')
         assert changes_in(db, 'task') == [('task', 'insert', 2)] and len(changes_in(db)) == 2
+        assert list(db.execute('select key from sse_records')) == [('table task',)]
 
 @pytest.mark.parametrize('name', ['todo', 'task'])
 async def test_a_table_that_is_renamed_is_unpublished_by_either_name(tmp_path, name):
@@ -545,20 +546,24 @@ async def test_within_makes_them_in_the_file_of_the_channel_and_not_in_one_that_
         db.execute('commit')
         assert texts_in(other, '') == ['theirs'] and await read(channel.subscribe(since='start')) == ['ours']
 
-async def test_python_begins_a_transaction_where_it_would(tmp_path):
+def immediate(path): return sqlite3.connect(path, isolation_level='IMMEDIATE')
+def always(path): return sqlite3.connect(path, autocommit=False)
+def never(path): return sqlite3.connect(path, autocommit=True)
+
+since_3_12 = hasattr(sqlite3, 'LEGACY_TRANSACTION_CONTROL')
+
+@pytest.mark.parametrize('connect', [sqlite3.connect, immediate, *[always] * since_3_12])
+async def test_python_begins_a_transaction_where_it_would(tmp_path, connect):
     async with app(tmp_path/'app.db', TODO) as (_, channel):
-        with opened(tmp_path/'app.db', sqlite3.connect) as db:
+        with opened(tmp_path/'app.db', connect) as db:
             with db: channel.publish_within(db, 'one', 'said')
             with pytest.raises(ZeroDivisionError), db:
                 channel.publish_within(db, 'two', 'said')
                 1/0
             assert texts_in(db, 'said') == ['one']
+            db.rollback()
 
-def autocommit(path): return sqlite3.connect(path, autocommit=True)
-
-BY_ITSELF = [by_sqlite3, by_apsw, by_fastlite, *([autocommit] if hasattr(sqlite3, 'LEGACY_TRANSACTION_CONTROL') else [])]
-
-@pytest.mark.parametrize('connect', BY_ITSELF)
+@pytest.mark.parametrize('connect', [by_sqlite3, by_apsw, by_fastlite, *[never] * since_3_12])
 async def test_without_a_transaction_within_is_an_error(tmp_path, connect):
     async with app(tmp_path/'app.db', TODO, connect=connect) as (db, channel):
         with pytest.raises(ValueError, match='no transaction is open'): channel.publish_within(db, 'x')
