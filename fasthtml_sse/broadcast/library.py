@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os, sqlite3, sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 from weakref import WeakSet
@@ -45,9 +46,6 @@ class Library(NamedTuple):
     is_busy: Callable[[Exception], bool]  # whether somebody else writes
     plainly: Callable[[Any], Connection]  # a connection of the app, without what the app makes of rows
 
-    def __eq__(self, other: object) -> bool: return isinstance(other, Library) and other.name == self.name
-    def __hash__(self) -> int: return hash(self.name)
-
 # %% ../../nbs/broadcast/library.ipynb #29c4ad99
 class Plain:
     "A connection of the app, of which rows are tuples."
@@ -74,12 +72,23 @@ def _tuples(cursor: sqlite3.Cursor) -> None: cursor.row_factory = None
 
 PYTHONS = Library('sqlite3', sqlite3.Error, _connect, _is_busy, partial(Plain, plain=_tuples))
 
+# %% ../../nbs/broadcast/library.ipynb #8c8d0d55
+def persistently(fn: Callable[[], Any], busy: type[Exception], wait: float) -> Any:
+    "What `fn` gives, though it says for up to `wait` seconds that it is `busy`."
+    ends = monotonic() + wait
+    while True:
+        try: return fn()
+        except busy:
+            if monotonic() > ends: raise
+        sleep(0.01)
+
 # %% ../../nbs/broadcast/library.ipynb #a5fe97f1
+@cache
 def apsws() -> Library:
     "The library under fastlite."
     apsw = import_module('apsw')
     def connect(path: Path, wait: float) -> Connection:
-        db = apsw.Connection(str(path))
+        db = persistently(partial(apsw.Connection, str(path)), apsw.BusyError, wait)
         db.set_busy_timeout(int(wait * 1000))
         opened: Connection = db
         return opened

@@ -280,7 +280,7 @@ class Bell:
         except Empty: return False
 
 # %% ../../nbs/broadcast/sqlite.ipynb #045cf068
-LOCKED = f': somebody keeps a transaction open, for {WAIT:.0f} seconds now. If it is the app: inside one of its own only publish_within works'
+LOCKED = f': somebody has kept a transaction open for {WAIT:.0f} seconds. Inside a transaction of the app only publish_within works'
 WITHIN = ': somebody else writes, or has written since this transaction read: raise its busy_timeout, or open it by `begin immediate`'
 
 class _Opened:
@@ -479,11 +479,9 @@ def begun(connection: Any, library: Library) -> Connection:
     return db
 
 # %% ../../nbs/broadcast/sqlite.ipynb #68fdf58c
-def take_turn(db: Connection, library: Library) -> None:
+def take_turn(db: Connection) -> None:
     "Wait until nobody else writes, as long as the connection does that."
-    try: db.execute('update main.sse_log set count = count where false').close()
-    except library.error as e:
-        if library.is_busy(e): raise  # else there are no tables yet
+    db.execute('pragma main.incremental_vacuum(1)').fetchall()
 
 # %% ../../nbs/broadcast/sqlite.ipynb #e199201b
 class _Within(_Trimming):
@@ -503,7 +501,7 @@ class _Within(_Trimming):
         try:
             db = begun(connection, self.place.library)
             with savepoint(db):
-                take_turn(db, self.place.library)
+                take_turn(db)
                 upgrade(db, self.path)
                 added = add(db, post, now := time())
                 self._trim(db, {post.topic}, now)
