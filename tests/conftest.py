@@ -14,7 +14,7 @@ from tests.support.clock import VirtualLoop
 from tests.support.redis import stop_shared
 
 FOLDERS = ['process', 'unit', 'browser']  # the order in which they run
-PAGE = re.compile(r'[\[-](\d\.\d+\.\d+|EventSource|sse-source)(?=[\]-])')  # the parameter that says which one
+PART = re.compile(r'[\[-](\d\.\d+\.\d+|EventSource|sse-source|Memory|SQLite|Redis|Apsw)(?=[\]-])')  # the parameter that says which page or log
 GRACE = 10  # seconds that a test has to clean up, after its own limit and before it is broken off
 
 settings.register_profile('any machine', settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -58,10 +58,10 @@ def folder_of(nodeid): return nodeid.split('/')[1]
 
 
 def group_of(nodeid):
-    "Tests of one group run one after another in one process: what measures time, and else a file, or its part for one browser's page."
+    "Tests of one group run one after another in one process: what measures time, and else a file, or its part for one page or log."
     path, _, test = nodeid.partition('::')
-    page = PAGE.search(test)
-    return 'process' if folder_of(nodeid) == 'process' else f'{path} {page[1]}' if page else path
+    part = PART.search(test)
+    return 'process' if folder_of(nodeid) == 'process' else f'{path} {part[1]}' if part else path
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -226,7 +226,7 @@ async def test_a_sync_function_runs_in_a_thread_with_the_context_of_its_view():
 @on_every_log
 async def test_two_loops_share_the_calls_of_a_sync_function(logs):
     channel, shelf = opened(logs), Shelf()
-    live, over, seen = channel.live(shelf.render, 'books', every=0.2), threading.Event(), []
+    live, over, seen = channel.live(shelf.render, 'books', every=0.05), threading.Event(), []
     async def elsewhere():
         async with reading(live) as client:
             while not over.is_set():
