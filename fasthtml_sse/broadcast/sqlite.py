@@ -23,7 +23,7 @@ from .library import check_library, check_place, enter, others_tables
 from .log import IN_ALL, check_count, numbered
 from .store import Change, First, LogError, News, Page, Post, Record, Refused, Row
 from .stored import StoredLog
-from .table import Kept, Wish, lacking, make as make_triggers, publish, renewed, unpublish
+from .table import Kept, Wish, declare, lacking, make_triggers, renewed, withdraw
 
 # %% auto #0
 __all__ = ['SQLiteLog']
@@ -517,10 +517,10 @@ class _Declaring(_Trimming):
         most = int(self.maxlen * (1 + SLACK))
         with self._connection() as db, transaction(db, 'immediate'):
             wish = Wish(table, topic, Kept(most, IN_ALL * most, self.max_age))
-            if publish(db, wish): self._tell(db, wish)
+            if declare(db, wish): self._tell(db, wish)
 
     def unpublish_table(self, table: str) -> None:
-        with self._connection() as db, transaction(db, 'immediate'): unpublish(db, table)
+        with self._connection() as db, transaction(db, 'immediate'): withdraw(db, table)
 
     def _renew(self, db: Connection) -> None:
         "Make the triggers that are gone."

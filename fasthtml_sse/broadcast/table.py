@@ -16,14 +16,14 @@ from .store import Record
 from ..core.event import ServerSentEvent
 
 # %% auto #0
-__all__ = ['Kept', 'Wish', 'make', 'lacking', 'publish', 'unpublish', 'renewed']
+__all__ = ['Kept', 'Wish', 'make_triggers', 'lacking', 'declare', 'withdraw', 'renewed']
 
 # %% ../../nbs/broadcast/table.ipynb #69ef3bef
-def quoted(name: str) -> str:
+def sql_name(name: str) -> str:
     "A name as SQL writes it."
     return '"' + name.replace('"', '""') + '"'
 
-def text(value: str) -> str:
+def sql_text(value: str) -> str:
     "Text as SQL writes it."
     return "'" + value.replace("'", "''") + "'"
 
@@ -37,7 +37,8 @@ def change_event(table: str, op: str) -> bytes:
 def event_of(table: str, op: str, rowid: str | None) -> str:
     "The event of a change, as an expression of SQL; `rowid` is one that gives the number of the row."
     before, null, behind = change_event(table, op).decode().rpartition('null')
-    return f"cast({text(before)} || {f'coalesce({rowid}, {text(null)})' if rowid else text(null)} || {text(behind)} as blob)"
+    number = f'coalesce({rowid}, {sql_text(null)})' if rowid else sql_text(null)
+    return f'cast({sql_text(before)} || {number} || {sql_text(behind)} as blob)'
 
 # %% ../../nbs/broadcast/table.ipynb #aa4fbbfd
 class Kept(NamedTuple):
@@ -72,8 +73,8 @@ class Wish(NamedTuple):
 
     def statement(self, op: str, rowid: str | None) -> str:
         "What makes it."
-        topic, row = text(self.topic), rowid and f'{OPS[op]}.{rowid}'
-        return f'''CREATE TRIGGER {quoted(self.trigger(op))} after {op} on {quoted(self.table)} begin
+        topic, row = sql_text(self.topic), rowid and f'{OPS[op]}.{rowid}'
+        return f'''CREATE TRIGGER {sql_name(self.trigger(op))} after {op} on {sql_name(self.table)} begin
     insert into sse_events (topic, data, at) select {topic}, {event_of(self.table, op, row)}, {NOW}
         where not exists (select 1 from sse_topics where topic = {topic} and ended is not null);
     {chr(10).join(_trims(topic, self.kept))}
@@ -117,16 +118,16 @@ def triggers_on(db: Connection, table: str) -> dict[str, str]:
     query = "select name, sql from sqlite_master where type = 'trigger' and tbl_name = ? collate nocase and name like ? escape '!'"
     return dict(db.execute(query, [table, 'sse!_%!_of!_%']).fetchall())
 
-def drop(db: Connection, trigger: str) -> None: db.execute(f'drop trigger if exists {quoted(trigger)}')
+def drop_trigger(db: Connection, trigger: str) -> None: db.execute(f'drop trigger if exists {sql_name(trigger)}')
 
 # %% ../../nbs/broadcast/table.ipynb #c7f29c58
-def make(db: Connection, wish: Wish) -> bool:
+def make_triggers(db: Connection, wish: Wish) -> bool:
     "See that a table has its triggers, as they are to be; whether anything had to be done."
     rowid = rowid_of(db, wish.table)
     wanted = {wish.trigger(op): wish.statement(op, rowid) for op in OPS}
     there = triggers_on(db, wish.table)
     if there == wanted: return False
-    for name in there | wanted: drop(db, name)  # also those that went to another table with its new name
+    for name in there | wanted: drop_trigger(db, name)  # also those that went to another table with its new name
     for statement in wanted.values(): db.execute(statement)
     return True
 
@@ -147,21 +148,21 @@ def forget(db: Connection, *tables: str) -> None:
     for table in tables: db.execute('delete from sse_records where key = ? collate nocase', [_KEY + table])
 
 # %% ../../nbs/broadcast/table.ipynb #2777ea80
-def publish(db: Connection, wish: Wish) -> bool:
+def declare(db: Connection, wish: Wish) -> bool:
     "Have a table publish, in an open transaction; whether it was to publish on that topic before, and did not."
     check_table(db, wish.table)
     lacked = {wish.table: wish.topic for wish in lacking(db)}
     forget(db, *former_names(db, wish.table))
     key, record = record_of_wish(wish)
     db.execute('insert or replace into sse_records (key, owner, value) values (?, ?, ?)', [key, *record])
-    make(db, wish)
+    make_triggers(db, wish)
     return lacked.get(wish.table) == wish.topic
 
-def unpublish(db: Connection, table: str) -> None:
+def withdraw(db: Connection, table: str) -> None:
     "Have a table publish no more, in an open transaction."
     triggers = {*triggers_on(db, table), *map(Wish(table, '', Kept(0, 0)).trigger, OPS)}
     forget(db, table, *former_names(db, table))
-    for name in triggers: drop(db, name)
+    for name in triggers: drop_trigger(db, name)
 
 # %% ../../nbs/broadcast/table.ipynb #976e733d
 def renewed(wish: Wish) -> bytes:

@@ -308,7 +308,7 @@ TABLE = [
         "('_rowid_', 'rowid', 'oid')", "('rowid', '_rowid_', 'oid')",
         'process/test_tables.py::test_a_column_that_is_added_never_makes_a_write_fail'),
     Mutation('a row without a number makes a write fail', 'broadcast/table.py',
-        "{f'coalesce({rowid}, {text(null)})' if rowid else text(null)}", '{rowid or text(null)}',
+        "f'coalesce({rowid}, {sql_text(null)})' if rowid else sql_text(null)", 'rowid or sql_text(null)',
         'process/test_tables.py::test_a_column_that_is_added_never_makes_a_write_fail'),
     Mutation('a column that is computed is told as the number of a row', 'broadcast/table.py',
         'pragma_table_xinfo', 'pragma_table_info',
