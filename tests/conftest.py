@@ -14,7 +14,8 @@ from tests.support.clock import VirtualLoop
 from tests.support.redis import stop_shared
 
 FOLDERS = ['process', 'unit', 'browser']  # the order in which they run
-PART = re.compile(r'[\[-](\d\.\d+\.\d+|EventSource|sse-source|Memory|SQLite|Redis|Apsw)(?=[\]-])')  # the parameter that says which page or log
+# The parameter that says which page, or which log
+PART = re.compile(r'[\[-](\d\.\d+\.\d+|EventSource|sse-source|Memory|SQLite|Redis|Apsw)(?=[\]-])')
 GRACE = 10  # seconds that a test has to clean up, after its own limit and before it is broken off
 
 settings.register_profile('any machine', settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
