@@ -22,6 +22,7 @@ from fastcore.xml import FT
 from .checks import frame_of
 from .cursor import Cursor
 from .log import Audience, Batch, End, Log, Reader, Section, topics_of, with_id
+from .store import Closed, LogError
 from ..core.response import SSEResponse, check_seconds
 from ..core.source import Caller, check_threads, failure, logger
 from ..core.swap import morph, sole_element
@@ -85,6 +86,7 @@ class Call:
         "Call it, in a thread."
         self._begun = True
         try: self.made.set_result(frame_for(fn()))
+        except StopIteration as e: self.made.set_exception(RuntimeError(f'it raised {e!r}'))  # which no future takes
         except BaseException as e: self.made.set_exception(e)
 
     def leave(self) -> None:
@@ -237,7 +239,8 @@ class _Working(_Rendering):
             elif await self._render(): self._pages.call(self._topic)
 
     def _worked(self, task: asyncio.Task[None]) -> None:
-        if (error := failure(task)) and not task.cancelled(): logger.error('a live view stopped: %s', error)  # the log was closed
+        error = failure(task)
+        if error and not isinstance(error, Closed | asyncio.CancelledError): logger.error('a live view stopped: %r', error)
 
 # %% ../../nbs/broadcast/live.ipynb #f8c1fd12
 class View(_Working):
@@ -264,7 +267,9 @@ class View(_Working):
 
     async def reach(self) -> int:
         "Have the present state shown; up to where it has to be right."
-        least, shown = self._log.position(await self._log.tail()) or 0, self.shown
+        try: least = self._log.position(await self._log.tail()) or 0
+        except LogError: least = self._log.end or 0  # what this process knows has to do
+        shown = self.shown
         if shown and not self._is_due() and await self.passes(Cursor(self._log, self.topics, self._log.id(shown.position)), least):
             if self.shown is shown: self.shown = shown._replace(position=max(shown.position, least))
         else:
@@ -274,18 +279,19 @@ class View(_Working):
 
 # %% ../../nbs/broadcast/live.ipynb #f02538fb
 def key_of(args: tuple[Any, ...]) -> Hashable: return tuple((type(arg), arg) for arg in args)
-def key_here(args: tuple[Any, ...]) -> Hashable: return asyncio.get_running_loop(), key_of(args)
+def key_here(args: tuple[Any, ...]) -> tuple[asyncio.AbstractEventLoop, Hashable]: return asyncio.get_running_loop(), key_of(args)
 
 # %% ../../nbs/broadcast/live.ipynb #74ee3b5a
 class Views:
     "The views of one function."
     def __init__(self, log: Log, topics: frozenset[str] | None, fn: Callable[..., Any], every: float):
         self.topics, self._log, self._calls, self._every = topics, log, Calls(fn), every
-        self._open: dict[Hashable, View] = {}
+        self._open: dict[tuple[asyncio.AbstractEventLoop, Hashable], View] = {}
 
     def join(self, args: tuple[Any, ...], page: Reader) -> View:
         "The view for these arguments, which `page` joins."
         here, key = key_here(args), key_of(args)
+        for gone in [each for each in list(self._open) if each[0].is_closed()]: self._open.pop(gone, None)
         if here not in self._open: self._open[here] = View(self._log, self.topics, partial(self._calls.make, key, args), self._every)
         self._open[here].join(page)
         return self._open[here]

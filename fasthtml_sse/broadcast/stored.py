@@ -279,7 +279,7 @@ class _Following(_Mirroring):
             self.start()
             if self._following or self._closed.is_set(): break
             await asyncio.sleep(RETRY)
-        if not self._following: raise LogError('the log is closed')
+        if not self._following: raise Closed('the log is closed')
         await asyncio.wrap_future(self._started)
 
     def _follow(self) -> None:
@@ -291,7 +291,7 @@ class _Following(_Mirroring):
             except Exception as e:
                 self._health.note(as_log_error(e))
                 self._closed.wait(RETRY)
-        if not self._started.done(): self._started.set_exception(LogError('the log is closed'))
+        if not self._started.done(): self._started.set_exception(Closed('the log is closed'))
 
 # %% ../../nbs/broadcast/stored.ipynb #df6c2f40
 class _Asking(_Knowing):

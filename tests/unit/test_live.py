@@ -7,7 +7,7 @@ import pytest
 from fasthtml.common import Div, Li, Titled, Ul
 
 import fasthtml_sse.broadcast.live as module
-from fasthtml_sse import Channel, EventParser
+from fasthtml_sse import Channel, EventParser, LogError
 from tests.support.asgi import Client
 from tests.support.clock import PATIENCE, until
 from tests.support.logs import SQLite, on_every_log, opened
@@ -256,20 +256,33 @@ async def test_a_function_that_fails_is_logged_and_the_view_stays_until_the_next
         if len(shelf.books) == 2: return 'text'
         if len(shelf.books) == 3: return Ul()
         if len(shelf.books) == 4: return Titled('two', Ul(id='a')), Ul(id='b')
+        if len(shelf.books) == 5: next(iter(()))
         return shelf.render()
     live = channel.live(render, 'books', every=0.001)
     async with reading(live) as client:
         await until_shown(client, 0)
-        for n in range(1, 5):
+        for n in range(1, 6):
             await shelf.put(channel, n)
             await until(lambda: len(caplog.records) == n)
-        await shelf.put(channel, 5)
-        await until_shown(client, 5)
-    assert shown(client) == [0, 5] and all(record.levelno == logging.ERROR for record in caplog.records)
+        await shelf.put(channel, 6)
+        await until_shown(client, 6)
+    assert shown(client) == [0, 6] and all(record.levelno == logging.ERROR for record in caplog.records)
     texts = [record.getMessage() for record in caplog.records]
-    reasons = 'no shelf', 'a str cannot carry', 'by the id of its element', 'a tuple cannot carry'
+    reasons = 'no shelf', 'a str cannot carry', 'by the id of its element', 'a tuple cannot carry', 'StopIteration'
     for text, reason in zip(texts, reasons): assert reason in text
     assert all('could not be rendered, and stays as it was' in text for text in texts) and caplog.records[0].exc_info
+
+async def test_a_store_that_fails_costs_no_page(monkeypatch, caplog):
+    async with SQLite() as logs:
+        channel, shelf = opened(logs), Shelf()
+        live = channel.live(shelf.render, 'books', every=0.001)
+        await channel.tail()
+        def fail(): raise LogError('away')
+        monkeypatch.setattr(channel.log._store, 'tail', fail)
+        async with reading(live) as client: await until_shown(client, 0)
+        monkeypatch.undo()
+        await channel.aclose()
+    assert not [record for record in caplog.records if 'live view' in record.getMessage()]
 
 async def test_a_page_that_comes_to_a_view_which_fails_gets_it_later(caplog):
     channel, shelf, broken = Channel(), Shelf(), [True]
