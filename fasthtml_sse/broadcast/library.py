@@ -18,8 +18,8 @@ from urllib.parse import quote
 from weakref import WeakSet
 
 # %% auto #0
-__all__ = ['Connection', 'Library', 'connection_of', 'library_of', 'file_of', 'Place', 'place_of', 'others_tables', 'inode',
-           'enter', 'check_library', 'check_place']
+__all__ = ['Connection', 'Library', 'connection_of', 'library_of', 'file_of', 'Place', 'place_of', 'is_apsw_loaded',
+           'others_tables', 'inode', 'enter', 'check_library', 'check_place']
 
 # %% ../../nbs/broadcast/library.ipynb #e20e5d43
 class Rows(Protocol):
@@ -130,9 +130,11 @@ def place_of(place: Any) -> Place:
     return Place(found.absolute(), library_of(connection), True)
 
 # %% ../../nbs/broadcast/library.ipynb #f4e7691e
+def is_apsw_loaded() -> bool: return 'apsw' in sys.modules
+
 def others_tables(db: Connection, place: Place) -> str | None:
     "Why the log may not use this file, if it may not."
-    if place.is_apps or place.library.name == 'apsw' or 'apsw' not in sys.modules: return None
+    if place.is_apps or place.library.name == 'apsw' or not is_apsw_loaded(): return None
     tables = db.execute("select name from sqlite_master where type = 'table' order by name")
     names = [name for name, in tables if not name.startswith(('sse_', 'sqlite_'))]
     if not names: return None

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ..core.response import check_seconds
 from .library import Connection, Library, Place, connection_of, file_of, inode, library_of, place_of
-from .library import check_library, check_place, enter, others_tables
+from .library import check_library, check_place, enter, is_apsw_loaded, others_tables
 from .log import IN_ALL, check_count, numbered
 from .store import Change, First, LogError, News, Page, Post, Record, Refused, Row
 from .stored import StoredLog
@@ -198,7 +198,7 @@ def schema_of(db: Connection) -> int:
 class Connections(_PerThread):
     "Connections to the file of a log."
     epoch = ''
-    _schema: int | None = None  # of which the tables are known to be the log's
+    _checked: tuple[int, bool] | None = None  # a schema of which the tables may be used
 
     def _prepare(self, db: Connection) -> None:
         use_journal(db, self.place.library.is_busy)
@@ -211,11 +211,11 @@ class Connections(_PerThread):
         self.epoch, = db.execute('select epoch from sse_log').fetchone()
 
     def check(self, db: Connection) -> None:
-        "Raise `LogError` if somebody else has made tables in the file."
-        schema = schema_of(db)
-        if schema == self._schema: return
+        "Raise `LogError` if somebody else has made tables in the file, and may have opened it by the other library."
+        found = schema_of(db), is_apsw_loaded()
+        if found == self._checked: return
         if why := others_tables(db, self.place): raise LogError(why)
-        self._schema = schema
+        self._checked = found
 
     def check_journal(self) -> None:
         "Raise `LogError` if somebody has taken away what was just written to: it may be lost."

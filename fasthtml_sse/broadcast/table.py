@@ -134,8 +134,9 @@ def make_triggers(db: Connection, wish: Wish) -> bool:
 # %% ../../nbs/broadcast/table.ipynb #80147a4e
 def lacking(db: Connection) -> list[Wish]:
     "Those whose triggers are gone, though their tables are there."
+    if not (wanted := wishes(db)): return []
     tables = {name for name, in db.execute("select name from pragma_table_list where schema = 'main' and type = 'table'").fetchall()}
-    return [wish for wish in wishes(db) if wish.table in tables and not triggers_on(db, wish.table).keys() >= set(map(wish.trigger, OPS))]
+    return [wish for wish in wanted if wish.table in tables and not triggers_on(db, wish.table).keys() >= set(map(wish.trigger, OPS))]
 
 # %% ../../nbs/broadcast/table.ipynb #a865a263
 def former_names(db: Connection, table: str) -> list[str]:

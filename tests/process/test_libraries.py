@@ -58,6 +58,22 @@ async def test_tables_that_an_app_makes_later_are_noticed(tmp_path):
     with pytest.raises(LogError, match=r'as in Channel\(db\)'): await channel.publish('after')
     await channel.aclose()
 
+LATE = '''
+import sqlite3, sys
+from fasthtml_sse import Channel, LogError
+channel = Channel(sys.argv[1])
+channel.publish_sync('before')
+import fastlite
+try: channel.publish_sync('after')
+except LogError as e: print(e)
+'''
+
+async def test_a_library_that_is_loaded_later_is_noticed(tmp_path):
+    with opened(tmp_path/'app.db') as db: db.execute(TODO)
+    command = [sys.executable, '-c', LATE, str(tmp_path/'app.db')]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=subprocess.PIPE)
+    assert b'as in Channel(db)' in (await process.communicate())[0] and process.returncode == 0
+
 @each_library
 async def test_a_second_channel_by_the_other_library_is_refused(tmp_path, connect):
     async with app(tmp_path/'app.db', TODO, connect=connect) as (db, channel):

@@ -312,8 +312,10 @@ async def test_a_table_is_unpublished_and_the_others_go_on(tmp_path, connect):
         db.execute('insert into todo default values')
         assert changes_in(db) == [('note', 'insert', 1), ('todo', 'insert', 2)]
 
-async def test_a_table_is_unpublished_in_whatever_case_its_name_is_written(tmp_path):
+@pytest.mark.parametrize('is_there', [True, False])
+async def test_a_table_is_unpublished_in_whatever_case_its_name_is_written(tmp_path, is_there):
     async with app(tmp_path/'app.db', TODO, publish=['todo']) as (db, channel):
+        if not is_there: db.execute('drop table todo')
         channel.unpublish_table('TODO')
         assert not list(db.execute('select key from sse_records')) and not list(db.execute(OUR_TRIGGERS))
 
