@@ -46,6 +46,17 @@ async def kept(channel, id):
 async def ended(run):
     async with asyncio.timeout(PATIENCE): return await run.wait()
 
+def ends_that_fail(channel, monkeypatch):
+    "Those of runs that the log of a channel does not take: the first three."
+    append, failed = channel.log.aappend, []
+    async def failing(post):
+        if post.end and len(failed) < 3:
+            failed.append(post)
+            raise LogError('the disk is full')
+        return await append(post)
+    monkeypatch.setattr(channel.log, 'aappend', failing)
+    return failed
+
 class Source:
     "An endless source, which says what has become of it."
     def __init__(self, *values, then=None):
@@ -470,18 +481,12 @@ async def test_words_that_do_not_come_keep_no_run_from_its_end(logs, words, monk
 @on_every_log
 async def test_words_are_made_once_whatever_is_tried(logs, monkeypatch):
     monkeypatch.setattr(module, 'RETRY', 0.01)
-    channel, made, fails = opened(logs), [], []
-    append = channel.log.aappend
-    async def failing(post):
-        if post.end and len(fails) < 3:
-            fails.append(post)
-            raise LogError('the disk is full')
-        return await append(post)
+    channel, made = opened(logs), []
     async def stopped():
         made.append('made')
         return f'Stopped {len(made)}.'
     for fail in (False, True):
-        if fail: monkeypatch.setattr(channel.log, 'aappend', failing)
+        if fail: fails = ends_that_fail(channel, monkeypatch)
         made.clear()
         run = await channel.run(Source('so far'), stopped=stopped)
         await until(lambda: channel.log.count(frozenset([run.id]), 0), 0.001)
@@ -661,14 +666,8 @@ async def test_a_source_that_ends_its_own_topic_fails(logs, caplog):
 
 async def test_an_end_is_told_when_the_log_works_again(monkeypatch):
     monkeypatch.setattr(module, 'RETRY', 0.01)
-    channel, fails = Channel(), []
-    append = channel.log.aappend
-    async def failing(post):
-        if post.end and len(fails) < 3:
-            fails.append(post)
-            raise LogError('the disk is full')
-        return await append(post)
-    monkeypatch.setattr(channel.log, 'aappend', failing)
+    channel = Channel()
+    fails = ends_that_fail(channel, monkeypatch)
     run = await channel.run(['x'])
     assert await ended(run) == 'done' and len(fails) == 3
 
