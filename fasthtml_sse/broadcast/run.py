@@ -284,7 +284,7 @@ class _Overtaken(_Judging):
         "Say so if another process has ended it otherwise."
         end, state = (await self._log.fetch_ends(frozenset([self.id]))).get(self.id), self._state(Claim())
         if end and end.state not in (state, self._tried):
-            logger.warning('run %r was ended by another process (%s): its source is closed here (%s)', self.id, end.state, state)
+            logger.warning('run %r was ended by another process (%s), and its source is closed here', self.id, end.state)
 
 # %% ../../nbs/broadcast/run.ipynb #7d9df8bf
 class _Telling(_Overtaken):

@@ -536,9 +536,9 @@ ATTACHED = """
 import fasthtml_sse.broadcast.run as module
 from fasthtml_sse.broadcast.store import Change, Post, Record
 id, owner = sys.argv[2], 'gone ' + sys.argv[2]
+def say(what): os.write(1, f'{what}\\n'.encode())  # both do, at once
 async def work(run):
-    if id == 'stop': print(await channel.stop(id), flush=True)
-    else: print(await asyncio.wait_for(run.wait(), 4), flush=True)
+    say(await channel.stop(id) if id == 'stop' else await asyncio.wait_for(run.wait(), 4))
 def child(run):
     module.DEAD, module.KNOCK = 0.5, 0.1
     asyncio.run(work(run))
@@ -550,7 +550,7 @@ async def main():
     await asyncio.sleep(0.2)
     process = multiprocessing.get_context('fork').Process(target=child, args=[run])
     process.start()
-    print(await asyncio.wait_for(waiting, 8), flush=True)
+    say(await asyncio.wait_for(waiting, 8))
     await asyncio.to_thread(process.join)
 asyncio.run(main())
 """
