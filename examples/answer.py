@@ -1,5 +1,5 @@
 "An answer of a model: it comes word by word to all tabs, and the model is asked once."
-from collections import defaultdict
+from asyncio import Lock
 
 from fasthtml.common import *
 from fasthtml_sse import *
@@ -9,7 +9,7 @@ from . import layout, model
 
 rt = APIRouter('/answer')
 
-live, chats = Channel(), defaultdict(list)  # the turns of each visitor
+live, chats, asking = Channel(), {}, Lock()  # `chats`: the turns of each visitor
 markdown = MarkdownIt('commonmark', {'html': False}).enable('table')  # tags that a model writes stay text
 
 def Turn(turn):
@@ -32,9 +32,8 @@ async def answer(turn, messages):
 @rt('/')
 async def index(session):
     chat, after = session.setdefault('chat', unqid()), await live.tail()
-    look = 'Ask. Reload this page while the answer comes, or open it twice: nothing is missing, and the model is asked once.'
-    return layout.example('Answer', look, Div(
-        Div(Ol(*map(Turn, chats[chat]), id='turns'), role='log', tabindex=0, aria_label='Conversation', cls='talk'),
+    return layout.example('Answer', 'Ask. Reload this page while the answer comes: nothing is missing, and the model is asked once.', Div(
+        Div(Ol(*map(Turn, chats.get(chat, [])), id='turns'), role='log', tabindex=0, aria_label='Conversation', cls='talk'),
         Form(Textarea(id='prompt', rows=1, required=True, placeholder='Ask something', aria_label='Question'), Button('Send'),
              hx_post=send.to(chat=chat), hx_swap='none', hx_on__after_request='if (event.detail.successful) this.reset()'),
         Button('Stop', id='stop', hx_post=stop.to(chat=chat), hx_swap='none'), cls='ask'),
@@ -42,11 +41,12 @@ async def index(session):
 
 @rt
 async def send(chat: str, prompt: str):
-    if not prompt.strip() or any(turn.end is None for turn in chats[chat]): return Response(status_code=409)
-    chats[chat].append(turn := SimpleNamespace(id=unqid(), prompt=prompt.strip(), text='', end=None))
-    said = [dict(role=role, content=text) for t in chats[chat] for role, text in (('user', t.prompt), ('assistant', t.text)) if text]
-    await live.run(lambda: answer(turn, said), turn.id, unwatched=10, stopped=lambda: finish(turn, 'Stopped.'),
-                   failed=lambda error: finish(turn, 'Sorry, the answer broke off. Please ask again.'))
+    async with asking:
+        if not prompt.strip() or any(turn.end is None for turn in chats.setdefault(chat, [])): return Response(status_code=409)
+        turn = SimpleNamespace(id=unqid(), prompt=prompt.strip(), text='', end=None)
+        await live.run(answer(turn, model.said([*chats[chat], turn])), turn.id, unwatched=10, stopped=lambda: finish(turn, 'Stopped.'),
+                       failed=lambda error: finish(turn, 'Sorry, the answer broke off. Please ask again.'))
+        chats[chat].append(turn)  # now: who shows a turn finds its run
     await live.publish(swap.upsert(Turn(turn), '#turns'), chat)
 
 @rt
@@ -55,4 +55,4 @@ def news(chat: str): return live.response(chat)
 def watch(id: str): return live.watch(id, lost=swap.update('The server was restarted. Please ask again.', f'text-{id}'))
 @rt
 async def stop(chat: str):
-    for turn in chats[chat][-1:]: await live.stop(turn.id)
+    for turn in chats.get(chat, [])[-1:]: await live.stop(turn.id)

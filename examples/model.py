@@ -3,6 +3,10 @@ import asyncio, os, re
 
 NAME = os.environ.get('MODEL')  # a name that the provider knows
 
+def said(turns):
+    "Their messages; an answer that is to come has no text."
+    return [dict(role=role, content=text) for turn in turns for role, text in (('user', turn.prompt), ('assistant', turn.text)) if text]
+
 if os.environ.get('ANTHROPIC_API_KEY'):
     from anthropic import AsyncAnthropic
     client = AsyncAnthropic()

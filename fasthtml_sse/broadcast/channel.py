@@ -23,10 +23,10 @@ from .library import connection_of
 from .live import Live, View, Views, check_live
 from .log import UNTOLD, Batch, End, Entry, Gap, Log, MemoryLog, with_id
 from .redis import RedisLog
-from .run import Options, Run, Runs, frame_if_value, last_words
+from .run import Options, Run, Runs, frame_if_value, is_function, key_of, last_words
 from .snapshot import Snapshots
 from .sqlite import SQLiteLog
-from .store import LogError, Post
+from .store import Change, Changed, LogError, Post, Refused
 from ..core.event import ServerSentEvent, bears_name
 from ..core.response import ReadySource, SSEResponse
 from ..core.servers import count_workers
@@ -237,11 +237,12 @@ class _Taking(_Telling):
     def _last(self, batch: Batch) -> bytes:
         "A batch that something may follow at once: more of it, or the close."
         if batch.more and self._loop: self._loop.call_soon(self.wake, False)
-        if not (end := self._cursor.over): return batch.joined
-        self.ended = True
-        return batch.joined + self._close(end)
+        return batch.joined + self._close(end) if (end := self._cursor.over) else batch.joined
 
-    def _close(self, end: End) -> bytes: return ServerSentEvent(end.state, event='close', id=end.id).encode()
+    def _close(self, end: End) -> bytes:
+        "End, with this as the last words."
+        self.ended = True
+        return ServerSentEvent(end.state, event='close', id=end.id or None).encode()
 
 # %% ../../nbs/broadcast/channel.ipynb #725273e5
 class _Ending(_Taking):
@@ -309,26 +310,37 @@ class _Shown(Feed):
         self._runs, self._id, self._run, self._lost = runs, id, None, lost
 
     def _close(self, end: End) -> bytes:
-        close = ServerSentEvent(end.state, event='close', id=end.id or None).encode()
-        return (self._lost or b'') + close if end.state == 'lost' else close
+        if end.state != 'lost': return super()._close(end)
+        if not is_function(self._lost): return (frame_if_value(self._lost) or b'') + super()._close(end)
+        self._work(self._say_lost(end))
+        return b''
+
+    async def _say_lost(self, end: End) -> None:
+        words = await last_words(self._id, self._lost) or b''
+        self._head += words + super()._close(end)
 
 # %% ../../nbs/broadcast/channel.ipynb #a4e1eda9
-class Watch(_Shown):
-    "The ready source of a response that shows a run."
+class _Looking(_Shown):
+    "A feed that looks first whether there is such a run."
     __slots__ = ()
     def _open(self) -> None: self._work(self._look())
-
     async def _look(self) -> None:
         "Open if there is a run; else tell that it is lost."
         run = await self._runs.find_at_last(self._id)
-        self._lost = await last_words(self._id, self._lost)
-        if run is None:
-            self._head, self.ended = self._close(End(0, '', self._id, 'lost')), True
-            return
+        if run is None: return await self._say_lost(End(0, '', self._id, 'lost'))
         if run.state == 'running':
             self._run = run
             self._runs.wait_for(run)
         await self._begin()
+
+# %% ../../nbs/broadcast/channel.ipynb #77cc2a76
+class Watch(_Looking):
+    "The ready source of a response that shows a run."
+    __slots__ = ()
+    async def _tell(self, found: Found | None) -> None:
+        await super()._tell(found)
+        if isinstance(found, Gap) and await self._runs.find_at_last(self._id) is None:
+            await self._say_lost(End(0, '', self._id, 'lost'))
 
     async def aclose(self) -> None:
         if self._run: self._runs.wait_no_more(self._run)
@@ -483,7 +495,15 @@ class _Posting(_Shared):
         check_topics((topic,))
         if not isinstance(end, bool): raise TypeError(f'end must be True or False: {end!r:.80}')
         if end and topic == '': raise ValueError("the topic '' cannot end: name a topic, as in publish(value, 'job 7', end=True)")
-        return Post(topic, None if end and value is None else frame_of(value, event), 'done' if end else None)
+        no_run = Change(key_of(topic), None, None) if end else None
+        return Post(topic, None if end and value is None else frame_of(value, event), 'done' if end else None, no_run)
+
+# %% ../../nbs/broadcast/channel.ipynb #5c7cc1b9
+@contextmanager
+def naming_run(topic: str) -> Iterator[None]:
+    "Say why the end of a topic is refused."
+    try: yield
+    except Changed: raise Refused(f'the topic {topic!r} is that of a run, which ends it: let the source return, or stop the run') from None
 
 # %% ../../nbs/broadcast/channel.ipynb #b93ca9ad
 class _Publishing(_Posting):
@@ -494,9 +514,9 @@ class _Publishing(_Posting):
         event: str | None = None,  # A name for the event
         end: bool = False,  # Whether the topic ends with it; `value` may be `None` then
     ) -> str:  # Its id; without a value, that of the end
-        """Publish `value`. Raises `ValueError` or `TypeError` for what is not exactly one event, `LogError` if the topic has ended
-        or the log fails: then it may have been published, or not."""
-        return await self.log.aappend(self._post(value, topic, event, end))
+        """Publish `value`. Raises `ValueError` or `TypeError` for what is not exactly one event, `LogError` if the topic has ended,
+        if `end` would end that of a run, or if the log fails: then it may have been published, or not."""
+        with naming_run(topic): return await self.log.aappend(self._post(value, topic, event, end))
 
     def publish_sync(self,
         value: Any,  # As for `publish`
@@ -506,7 +526,7 @@ class _Publishing(_Posting):
     ) -> str:  # Its id
         """As `publish`, from plain `def` handlers, threads and scripts; also in an event loop, which waits meanwhile.
         Not from a signal handler: `loop.add_signal_handler` calls one where it may publish."""
-        return self.log.append(self._post(value, topic, event, end))
+        with naming_run(topic): return self.log.append(self._post(value, topic, event, end))
 
 # %% ../../nbs/broadcast/channel.ipynb #e337f45c
 class _InFile(_Posting):
@@ -530,7 +550,7 @@ class _Joining(_InFile):
 
         Raises `TypeError` for a connection of another library, or a log without a file, `ValueError` for one to another file, or without
         a transaction; else as `publish`."""
-        self._file().append_within(connection, self._post(value, topic, event, end))
+        with naming_run(topic): self._file().append_within(connection, self._post(value, topic, event, end))
 
 # %% ../../nbs/broadcast/channel.ipynb #6083d425
 class _Tables(_Joining):
@@ -615,7 +635,6 @@ class _Running(_Shared):
         """Start `source`, once for all calls with this `id`, and publish what it yields on that topic, which ends with it.
 
         Raises `TypeError` for what is no source, `ValueError` for an empty id or a topic that is no run's, `LogError` if the log fails."""
-        self._check_open()
         return await self._runs.run(source, id, Options(text, unwatched, failed, stopped))
 
     async def stop(self,

@@ -57,7 +57,10 @@ class _Ending(_Place):
     def __init__(self, log: Log, topics: frozenset[str] | None, not_before: str | None):
         super().__init__(log, topics, not_before)
         self.ended: dict[str, End] = {}
-        self._knows_ends = topics is None or '' in topics  # that topic has none
+        self._forget_ends()
+
+    def _forget_ends(self) -> None:
+        self._knows_ends = self.topics is None or '' in self.topics  # that topic has none
 
     def _look_for_ends(self) -> bool:
         "Find out which topics have ended already, if that takes no asking."
@@ -130,6 +133,7 @@ class _Beginning(_Ending):
         "Stand at the end, and tell that what follows `after` is gone."
         self.position = max(self._log.end or 0, self._least())
         self._found, self.flows = Gap(after, self._log.id(self.position)), False
+        self._forget_ends()  # it may have missed some
 
     @property
     def pending(self) -> Found | None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio, inspect, json, os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from secrets import token_hex, token_urlsafe
 from threading import Event, Lock
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, TypeVar
+from weakref import WeakSet
 
 from fastcore.xml import FT
 
@@ -25,8 +26,8 @@ from .log import OF_RUN, End, Gap, Log
 from .store import Change, Closed, LogError, Post, Record, Refused
 from ..core.event import ServerSentEvent, as_text
 from ..core.hub import Hub
-from ..core.source import TURN, Driver, Worker, check_source, check_threads, close_source, drop_source
-from ..core.source import logger, needs_thread, open_source
+from ..core.source import LINGER, TURN, Driver, Worker, check_source, check_threads, close_source, drop_source
+from ..core.source import failure, logger, needs_thread, open_source
 
 # %% auto #0
 __all__ = ['Run', 'Runs']
@@ -41,6 +42,7 @@ class Claim(NamedTuple):
     "What the record of a run says, as long as it runs."
     stopping: bool = False  # whether somebody wants it to stop
     stopped: str = ''  # the event with which it ends then, in wire format; nothing for none
+    mark: str = ''  # by which it differs from another claim of the same run
 
     @classmethod
     def of(cls, record: Record) -> Claim: return cls(*json.loads(record.value))
@@ -136,15 +138,34 @@ class Lives:
         return True
 
 # %% ../../nbs/broadcast/run.ipynb #e2fe98e9
-class Flow(Driver):
+class _Failing(Driver):
+    "Drives a source that may fail."
+    async def _open(self) -> AsyncIterator[Any]: return await open_source(self._source, optional=True)
+
+    async def _drive(self) -> None:
+        try: await super()._drive()
+        except asyncio.CancelledError as e:
+            if (task := asyncio.current_task()) and task.cancelling(): raise
+            raise RuntimeError('the source awaited something that was cancelled') from e
+
+    async def _pour(self, iterator: AsyncIterator[Any]) -> None:
+        try: await self._publish_all(iterator)
+        except Exception as e:
+            if not self.ended: self.error = e  # also if the source hangs in its `finally` now
+            self._loop.call_later(LINGER, self._finish)
+            raise
+
+    @abstractmethod
+    async def _publish_all(self, iterator: AsyncIterator[Any]) -> None: "Publish what it yields."
+
+# %% ../../nbs/broadcast/run.ipynb #a08c0d9b
+class Flow(_Failing):
     "Drives a source, and publishes what it yields."
     def __init__(self, source: Any, text: bool, publish: Callable[[bytes], Awaitable[object]]):
         super().__init__(source)
         self._text, self._publish = text, publish
 
-    async def _open(self) -> AsyncIterator[Any]: return await open_source(self._source, optional=True)
-
-    async def _pour(self, iterator: AsyncIterator[Any]) -> None:
+    async def _publish_all(self, iterator: AsyncIterator[Any]) -> None:
         turn_ends = monotonic() + TURN
         while not self.ending:
             try: value = await iterator.__anext__()
@@ -181,82 +202,43 @@ def check_options(options: Options) -> None:
     if not isinstance(options.text, bool): raise TypeError(f'text must be True or False: {options.text!r:.80}')
     for option in (options.failed, options.stopped): frame_if_value(option)
 
+# %% ../../nbs/broadcast/run.ipynb #5bf0dd6b
+WORDS = 5.0  # seconds that a function may take for last words
+
+async def _make(option: Callable[..., Any], about: tuple[Any, ...]) -> bytes | None:
+    made = option(*about)
+    value = await made if inspect.isawaitable(made) else made
+    return None if value is None else frame_of(value)
+
 # %% ../../nbs/broadcast/run.ipynb #e734d50a
 async def last_words(id: str, option: Any, *about: Any) -> bytes | None:
-    "The event that an option comes to; `None` for none, or where its function fails."
-    try:
-        made = option(*about) if is_function(option) else option
-        value = await made if inspect.isawaitable(made) else made
-        return None if value is None else frame_of(value)
-    except Exception:
-        logger.exception('run %r: no last words could be made', id)
-        return None
+    "The event that an option comes to; `None` for none, or where its function fails or takes longer than `WORDS`."
+    if not is_function(option): return frame_if_value(option)
+    task = asyncio.create_task(_make(option, about))
+    try: await asyncio.wait({task}, timeout=WORDS)
+    finally: task.cancel()
+    if not task.done(): logger.error('run %r: no last words came within %g seconds', id, WORDS)
+    elif error := failure(task): logger.error('run %r: no last words could be made', id, exc_info=error)
+    else: return task.result()
+    task.add_done_callback(failure)  # nobody else takes it
+    return None
 
 # %% ../../nbs/broadcast/run.ipynb #9885c651
 class _Owned:
-    "A run of this process, and its record."
-    def __init__(self, log: Log, id: str, record: Record, options: Options):
-        self.id, self.owner = id, record.owner
-        self._log, self._record, self._options = log, record, options
+    "A run of this process."
+    def __init__(self, log: Log, id: str, owner: str, options: Options, source: Any):
+        self.id, self.owner, self.loop = id, owner, asyncio.get_running_loop()
+        self._log, self._options, self._flow = log, options, Flow(source, options.text, self.publish)
+        self._why: str | None = None  # what somebody wants it to be
         self._leaving = False  # whether there is no time
+        self._words: dict[str, bytes | None] = {}  # the last ones, by the state
+        self._tried: str | None = None  # the state that it may have ended with
 
     async def publish(self, frame: bytes) -> None: await self._log.aappend(Post(self.id, frame))
 
-    async def _end(self, state: str, frame: bytes | None) -> bool:
-        "End the topic; whether that was taken."
-        try: await self._log.aappend(Post(self.id, frame, OF_RUN + state, Change(key_of(self.id), self._record, None)))
-        except Refused: return False
-        return True
-
-# %% ../../nbs/broadcast/run.ipynb #3512dac0
-class _Refused(_Owned):
-    "It finds out why an end was refused."
-    async def _look_again(self, state: str) -> bool:
-        "Whether there is nothing left to do."
-        record = await self._log.arecord(key_of(self.id))
-        if record and record != self._record:
-            self._record = record
-            return False
-        if record: await self._log.aappend(Post('', change=Change(key_of(self.id), record, None)))  # somebody else has ended the topic
-        end = (await self._log.fetch_ends(frozenset([self.id]))).get(self.id)
-        if end and end.state != state:
-            logger.warning('run %r came to its end (%s) after another process had ended it (%s)', self.id, state, end.state)
-        return True
-
-# %% ../../nbs/broadcast/run.ipynb #cae18418
-RETRY = 0.5  # seconds between two attempts to tell an end
-GRACE = 1.0  # seconds that a shutdown waits for an end to be told
-
-class _Telling(_Refused):
-    "It tells its end."
-    async def _tell(self, state: str, frame: bytes | None) -> None:
-        while not await self._told(state, frame):
-            if Claim.of(self._record).stopping: state, frame = 'stopped', await last_words(self.id, self._options.stopped)
-
-    async def _tell_surely(self, state: str, frame: bytes | None) -> None:
-        "Also where the loop ends meanwhile, which cancels once."
-        try: return await self._tell(state, frame)
-        except asyncio.CancelledError: self._leaving = True
-        await self._tell(state, frame)
-
-    async def _told(self, state: str, frame: bytes | None) -> bool:
-        "Try once; whether all is done, or there is no time for more."
-        try:
-            async with asyncio.timeout(GRACE if self._leaving else None):
-                return await self._end(state, frame) or await self._look_again(state)
-        except Closed: return True
-        except (LogError, TimeoutError):
-            await asyncio.sleep(0 if self._leaving else RETRY)
-            return self._leaving
-
-# %% ../../nbs/broadcast/run.ipynb #7fb7994e
-class _Ending(_Telling):
+# %% ../../nbs/broadcast/run.ipynb #ec2e9760
+class _Ending(_Owned):
     "It can be ended."
-    def __init__(self, log: Log, id: str, record: Record, options: Options, source: Any):
-        super().__init__(log, id, record, options)
-        self.loop, self._flow = asyncio.get_running_loop(), Flow(source, options.text, self.publish)
-        self._why: str | None = None  # what somebody wants it to be
-
     def end(self, words: bytes = b'') -> None:
         "The server stops."
         self._leaving = True
@@ -271,42 +253,102 @@ class _Ending(_Telling):
         self._why = self._why or why
         self._flow.end()
 
-# %% ../../nbs/broadcast/run.ipynb #2f0c6667
+# %% ../../nbs/broadcast/run.ipynb #ed32e45c
 class _Judging(_Ending):
-    "It knows how it has ended."
-    async def _outcome(self) -> tuple[str, bytes | None]:
-        "The state, and the last words."
-        error, cancelled = self._flow.error, isinstance(self._flow.error, asyncio.CancelledError)
-        if error and not cancelled and not isinstance(error, Refused): logger.error('run %r failed', self.id, exc_info=error)
-        state = self._why or ('lost' if cancelled else 'failed' if error else 'done')
-        about = {'failed': (self._options.failed, error), 'stopped': (self._options.stopped,)}.get(state)
-        return state, await last_words(self.id, *about) if about else None
+    "It knows how it has ended, and what is said then."
+    def _state(self, claim: Claim) -> str:
+        if claim.stopping: return 'stopped'
+        error = self._flow.error
+        return self._why or ('lost' if isinstance(error, asyncio.CancelledError) else 'failed' if error else 'done')
+
+    async def _last_words(self, state: str) -> bytes | None:
+        if state not in self._words:
+            self._words[state] = None  # also if its loop ends meanwhile
+            about = {'failed': (self._options.failed, self._flow.error), 'stopped': (self._options.stopped,)}.get(state)
+            if about: self._words[state] = await last_words(self.id, *about)
+        return self._words[state]
+
+    def _log_failure(self) -> None: logger.error('run %r failed', self.id, exc_info=self._flow.error)
+
+# %% ../../nbs/broadcast/run.ipynb #0c125cbf
+_T = TypeVar('_T')
+GRACE = 1.0  # seconds that a shutdown waits for an end to be told
+
+# %% ../../nbs/broadcast/run.ipynb #27f2bb80
+class _Overtaken(_Judging):
+    "Another process may have ended it."
+    async def _hurried(self, asked: Awaitable[_T]) -> _T:
+        async with asyncio.timeout(GRACE if self._leaving else None): return await asked
+
+    async def _compare(self) -> None:
+        "Say so if another process has ended it otherwise."
+        end, state = (await self._log.fetch_ends(frozenset([self.id]))).get(self.id), self._state(Claim())
+        if end and end.state not in (state, self._tried):
+            logger.warning('run %r was ended by another process (%s), and its source is closed here', self.id, end.state)
+
+# %% ../../nbs/broadcast/run.ipynb #7d9df8bf
+class _Telling(_Overtaken):
+    "It tells its end."
+    async def _told(self) -> bool:
+        "Try to tell the end. Whether nothing is left to do."
+        record = await self._hurried(self._log.arecord(key_of(self.id)))
+        if record is None or record.owner != self.owner:
+            await self._hurried(self._compare())
+            return True
+        if self._tried is None and isinstance(self._flow.error, Refused): self._log_failure()
+        state = self._state(Claim.of(record))
+        frame = await self._last_words(state)
+        self._tried = state
+        try: await self._hurried(self._log.aappend(Post(self.id, frame, OF_RUN + state, Change(key_of(self.id), record, None))))
+        except Refused: return False  # the record has changed meanwhile
+        return True
+
+# %% ../../nbs/broadcast/run.ipynb #a51b58c9
+RETRY = 0.5  # seconds between two attempts at a log that fails
+
+class _Insisting(_Telling):
+    "It tries again."
+    async def _tell(self) -> bool:
+        "Whether it was told, or cannot be."
+        while True:
+            try:
+                if await self._told(): return True
+                await asyncio.sleep(RETRY / 10)
+            except Closed: return True
+            except (LogError, TimeoutError):
+                if self._leaving: return False
+                await asyncio.sleep(RETRY)
+
+    async def _tell_surely(self) -> bool:
+        "Also where the loop ends meanwhile, which cancels once."
+        try: return await self._tell()
+        except asyncio.CancelledError: self._leaving = True
+        return await self._tell()
 
 # %% ../../nbs/broadcast/run.ipynb #54730f09
 class Home(Protocol):
     "Where a run is driven."
-    def forget(self, running: Running) -> None: "It does not run any more."
+    def forget(self, running: _Driven) -> None: "It does not run any more."
     async def settle(self) -> None: "Leave nothing behind, as there is no time later."
 
+# %% ../../nbs/broadcast/run.ipynb #b28f2eed
+LOOP_ENDS = ('run %r is lost: the event loop that started it has ended. Start a run where the loop goes on, as in an `async def` handler, '
+    'or await its `wait()`')
+
 # %% ../../nbs/broadcast/run.ipynb #11e2577a
-class Running(_Judging):
-    "A run that this process drives, from the first step of its source to the end of its topic."
-    def __init__(self, log: Log, id: str, record: Record, options: Options, source: Any, lease: Lease, home: Home):
-        super().__init__(log, id, record, options, source)
+class _Driven(_Insisting):
+    "It is known where it is driven, and to the server."
+    def __init__(self, log: Log, id: str, options: Options, source: Any, lease: Lease, home: Home):
+        super().__init__(log, id, lease.owner, options, source)
         self.lease, self.unwatched, self.seen = lease, options.unwatched, monotonic()
-        self.over: Future[None] = Future()
+        self.over, self.adrift = Future[None](), False  # `adrift`: without an end, and nobody drives it
         self._hub, self._ended, self._home = Hub.here(), asyncio.Event(), home
         self._hub.add(self)
         self.task = self.loop.create_task(self._go())
         self._hub.hold(self.task)
 
-    async def _go(self) -> None:
-        try:
-            self._flow.on_ready(lambda in_task: self._ended.set())
-            await self._until_ended()
-            await self._tell_surely(*await self._outcome())
-        finally: self.leave()
-        if self._leaving: await self._home.settle()
+    @abstractmethod
+    async def _go(self) -> None: "Drive it."
 
     def leave(self) -> None:
         "Nothing drives it any more."
@@ -315,11 +357,28 @@ class Running(_Judging):
         self._home.forget(self)
         self.over.set_result(None)
 
+# %% ../../nbs/broadcast/run.ipynb #31ab7f38
+class Running(_Driven):
+    "A run that this process drives, from the first step of its source to the end of its topic."
+    async def _go(self) -> None:
+        told = False
+        try:
+            self._flow.on_ready(lambda in_task: self._ended.set())
+            await self._until_ended()
+            told = await self._tell_surely()
+        finally:
+            self._hub.discard(self)
+            self.adrift = not told
+            if told: self.leave()
+        if self._leaving: await self._home.settle()
+
     async def _until_ended(self) -> None:
         try: await self._ended.wait()
         except asyncio.CancelledError:
+            if not self._why: logger.warning(LOOP_ENDS, self.id)
             self.end()
             await self._flow.aclose()
+        if not isinstance(self._flow.error, asyncio.CancelledError | Refused | None): self._log_failure()
 
 # %% ../../nbs/broadcast/run.ipynb #5483577d
 class Known(Protocol):
@@ -388,24 +447,41 @@ class Keeper:
             self._pause.clear()
 
 # %% ../../nbs/broadcast/run.ipynb #93ef7d7c
+_all: WeakSet[_Process] = WeakSet()
+
+def _begin_in_child() -> None:
+    for runs in list(_all): runs.begin()
+
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_begin_in_child)
+
+# %% ../../nbs/broadcast/run.ipynb #80a62796
 class _Process(ABC):
     "What a process knows of the runs of a channel."
     def __init__(self, log: Log, subscribe: Callable[[str], AsyncIterator[Any]], watched: Callable[[Iterable[str]], list[str]]):
-        self._log, self._subscribe, self._watched = log, subscribe, watched
-        self._begin()
+        self._log, self._subscribe, self._watched, self._closed = log, subscribe, watched, False
+        self.begin()
+        _all.add(self)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         "Begin, in this process: what another one drives is left to it."
-        self._process, self._lock = os.getpid(), Lock()
+        self._lock = Lock()
         self._driven: dict[str, Running] = {}
         self._awaited: Counter[Run] = Counter()  # runs of others, and how many wait here for their ends
         self._lives, self._lease, self._question = Lives(self._log), Lease(self._log), Beat()
         self._keeper = Keeper(self._tick, lambda: self._driven or self._awaited or self._lease.taken)
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @abstractmethod
     def _tick(self) -> None: "Look after all of them."
     @abstractmethod
     async def wait(self, run: Run) -> str: "Its state, when it has ended."
+
+    def _keep(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        "A task that nobody has to wait for."
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
 # %% ../../nbs/broadcast/run.ipynb #78e662f3
 class _Recalling(_Process):
@@ -414,8 +490,9 @@ class _Recalling(_Process):
 
     def state_of(self, id: str) -> str:
         "The state of a run, as far as it is at hand."
+        is_gone = self._log.whole and self._log.record(key_of(id)) is None  # asked first, as in `find`
         end = self._end_at_hand(id)
-        return end.state if end else 'running'
+        return end.state if end else 'lost' if is_gone else 'running'
 
 # %% ../../nbs/broadcast/run.ipynb #2dfa05bd
 class _Finding(_Recalling):
@@ -428,14 +505,20 @@ class _Finding(_Recalling):
         end = end or (await self._log.fetch_ends(frozenset([id]))).get(id)
         return Run(id, end.state, self) if end and end.of_run else None
 
+# %% ../../nbs/broadcast/run.ipynb #91b2f4df
+async def at_last(ask: Callable[[], Awaitable[_T]]) -> _T:
+    "What `ask()` gives, in spite of a log that fails for a while."
+    while True:
+        try: return await ask()
+        except (Closed, Refused): raise
+        except LogError: await asyncio.sleep(RETRY)
+
 # %% ../../nbs/broadcast/run.ipynb #387e697d
 class _Patient(_Finding):
     "It goes on asking."
     async def find_at_last(self, id: str) -> Run | None:
         "As `find`, in spite of a log that fails for a while."
-        while True:
-            try: return await self.find(id)
-            except LogError: await asyncio.sleep(RETRY)
+        return await at_last(lambda: self.find(id))
 
 # %% ../../nbs/broadcast/run.ipynb #39fb0b3e
 class _Awaiting(_Patient):
@@ -456,14 +539,18 @@ class _Waiting(_Awaiting):
     "It waits for runs."
     async def wait(self, run: Run) -> str:
         "Its state, when it has ended."
+        news, found = self._subscribe(run.id), await self.find_at_last(run.id)
+        if found and found.state == 'running': found = await self._read_on(news, found)
+        if found and found.state == 'running': raise Closed('the channel is closed')
+        return found.state if found else 'lost'
+
+    async def _read_on(self, news: AsyncIterator[Any], run: Run) -> Run | None:
         self.wait_for(run)
         try:
-            async for entry in self._subscribe(run.id):
-                if isinstance(entry, Gap) and await self.find(run.id) is None: return 'lost'
+            async for entry in news:
+                if isinstance(entry, Gap) and await self.find_at_last(run.id) is None: return None
         finally: self.wait_no_more(run)
-        found = await self.find(run.id)
-        if found and found.state == 'running': raise LogError('the channel is closed')
-        return found.state if found else 'lost'
+        return await self.find_at_last(run.id)
 
 # %% ../../nbs/broadcast/run.ipynb #9fdee60c
 class _Burying(_Waiting):
@@ -559,16 +646,17 @@ class _Keeping(_Renewing):
             self._renew()
             self._bury_the_dead()
             self._stop_the_unwatched()
-            self._end_with_their_loops()
+            for running in self._undriven():
+                self._end_for(running.id, running.owner)
+                running.leave()
+        except Closed:  # nothing can be told any more
+            for running in self._undriven(): running.leave()
         except LogError: self._lives.forget()
 
-    def _end_with_their_loops(self) -> None:
-        for running in list(self._driven.values()):
-            if not running.loop.is_closed(): continue
-            self._end_for(running.id, running.owner)
-            running.leave()
+    def _undriven(self) -> list[Running]:
+        return [running for running in list(self._driven.values()) if running.adrift or running.loop.is_closed()]
 
-    def forget(self, running: Running) -> None:
+    def forget(self, running: _Driven) -> None:
         if self._driven.get(running.id) is running: del self._driven[running.id]
         self._let_go(running.lease)
 
@@ -580,13 +668,9 @@ class _Keeping(_Renewing):
 async def close_unstarted(source: Any) -> None:
     "Let go of a source that is not needed."
     drop_source(source)
-    if not inspect.iscoroutine(source): await close_source(source)
-    if inspect.isgenerator(source): source.close()
-
-def check_source_of_run(source: Any) -> None:
-    "Raise `TypeError` for what is no source, `TooManyThreads` where it could not have one."
-    check_source(source)
-    if needs_thread(source): check_threads()
+    if inspect.iscoroutine(source): return
+    await close_source(source)
+    if isinstance(source, Iterator) and (close := getattr(source, 'close', None)): await asyncio.to_thread(close)
 
 # %% ../../nbs/broadcast/run.ipynb #72637910
 class _Checking(_Keeping):
@@ -602,44 +686,50 @@ class _Checking(_Keeping):
 # %% ../../nbs/broadcast/run.ipynb #e7c59f86
 class _Starting(_Checking):
     "It starts runs, or attaches to them."
+    @abstractmethod
+    def _begin_with(self, source: Any, id: str, claim: Record, options: Options, lease: Lease) -> Run: "Drive it here."
+
     async def _start(self, source: Any, id: str, options: Options) -> Run:
         "Claim a run and begin with it; or attach to the one that there is."
         lease: Lease | None = None
+        claim: Record | None = None
         try:
             lease = await self._hold_lease()
-            record = Claim(stopped=(frame_if_value(options.stopped) or b'').decode()).by(lease.owner)
-            await self._log.aappend(Post(id, change=Change(key_of(id), None, record)))
+            claim = Claim(False, (frame_if_value(options.stopped) or b'').decode(), token_hex(4)).by(lease.owner)
+            await self._log.aappend(Post(id, change=Change(key_of(id), None, claim)))
+            return self._begin_with(source, id, claim, options, lease)
         except BaseException as error:
+            refused = isinstance(error, Refused)
+            if claim and not refused: await asyncio.wait({self._keep(self._take_back(id, claim))}, timeout=GRACE)
             if lease: self._let_go(lease)
             await close_unstarted(source)
-            if isinstance(error, Refused) and (found := await self._find_or_check(id)): return found
+            if refused and (found := await self._find_or_check(id)): return found
             raise
-        return await self._begin_with(source, id, record, options, lease)
 
-    async def _begin_with(self, source: Any, id: str, record: Record, options: Options, lease: Lease) -> Run:
-        self._driven[id] = running = Running(self._log, id, record, options, source, lease, self)
+    async def _take_back(self, id: str, claim: Record) -> None:
+        with suppress(Closed, Refused):
+            await at_last(lambda: self._log.aappend(Post('', change=Change(key_of(id), claim, None))))
+            await at_last(lambda: self._log.asay(f'disconnect {id}'))
+
+# %% ../../nbs/broadcast/run.ipynb #0967f8a3
+class _Beginning(_Starting):
+    "It begins with what it has claimed."
+    def _begin_with(self, source: Any, id: str, claim: Record, options: Options, lease: Lease) -> Run:
+        if self._closed: raise LogError('the channel is closed')
+        self._driven[id] = running = Running(self._log, id, options, source, lease, self)
         self._keeper.start()
-        with suppress(LogError):
-            if await self._log.arecord(key_of(id)) != record: running.stop()  # asked for before it could hear of that
+        self._keep(self._heed_early_stop(running, claim))
         return Run(id, 'running', self, lease.owner)
 
+    async def _heed_early_stop(self, running: Running, claim: Record) -> None:
+        with suppress(Closed):
+            if await at_last(lambda: self._log.arecord(key_of(running.id))) != claim: running.stop()
+
 # %% ../../nbs/broadcast/run.ipynb #17a55c94
-_T = TypeVar('_T')
 PATIENCE = 0.55  # seconds within which an owner is to end a run that was stopped
 
-class _Guarding(_Starting):
+class _Guarding(_Beginning):
     "It ends what an owner does not end."
-    def _begin(self) -> None:
-        super()._begin()
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def _keep(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-        "A task that nobody has to wait for."
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     async def _make_sure(self, run: Run) -> None:
         "Have it end in time, also where the loop ends before, as that of a script."
         end = asyncio.get_running_loop().time() + PATIENCE
@@ -651,6 +741,7 @@ class _Guarding(_Starting):
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(end): await self.wait(run)
             if await self._log.arecord(key_of(run.id)): await asyncio.to_thread(self._end_for, run.id, run.owner)
+        except Closed: pass  # which ends all runs of this process
         except LogError as e: logger.warning('run %r was stopped, but its end could not be told: %s', run.id, e)
 
 # %% ../../nbs/broadcast/run.ipynb #f4c51089
@@ -667,30 +758,15 @@ class _Stopping(_Guarding):
             return True
         return False
 
-# %% ../../nbs/broadcast/run.ipynb #4bbf8a5e
-class _Forked(_Stopping):
-    "It begins anew in another process."
-    def _here(self) -> None:
-        if self._process != os.getpid(): self._begin()
-
-    def hear(self, word: str) -> None:
-        self._here()
-        super().hear(word)
-
-    async def find(self, id: str) -> Run | None:
-        self._here()
-        return await super().find(id)
-
 # %% ../../nbs/broadcast/run.ipynb #f9f9144c
-class Runs(_Forked):
+class Runs(_Stopping):
     "The runs of a channel."
     async def run(self, source: Any, id: str | None, options: Options) -> Run:
         "Start `source`, or attach to the run that has this `id`."
-        check_source_of_run(source)
-        check_options(options)
-        check_topics(() if id is None else (id,))
-        if id == '': raise ValueError("a run needs a name, and '' is the topic of all who name none: leave it out for a random one")
-        try: found = await self._find_first(id)
+        check_source(source)
+        try:
+            self._check(source, id, options)
+            found = await self._find_first(id)
         except BaseException:
             await close_unstarted(source)
             raise
@@ -698,15 +774,21 @@ class Runs(_Forked):
         await close_unstarted(source)
         return found
 
+    def _check(self, source: Any, id: str | None, options: Options) -> None:
+        if self._closed: raise LogError('the channel is closed')
+        if needs_thread(source): check_threads()
+        check_options(options)
+        check_topics(() if id is None else (id,))
+        if id == '': raise ValueError("a run needs a name, and '' is the topic of all who name none: leave it out for a random one")
+
     async def _find_first(self, id: str | None) -> Run | None:
-        self._here()
         if self._log.end is None: await self._log.tail()  # or it raises: `ready` waits for a store that fails
         await self._log.ready()  # from here on it hears what others say
         return None if id is None else await self._find_or_check(id)
 
     async def aclose(self) -> None:
         "End those of this process, as a shutdown does."
-        self._here()
+        self._closed = True
         driven = list(self._driven.values())
         for running in driven: running.stop('lost')
         over = [asyncio.wrap_future(running.over) for running in driven if not running.loop.is_closed()]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 # %% auto #0
-__all__ = ['LogError', 'Closed', 'Refused', 'Record', 'Change', 'Post', 'Row', 'Page', 'First', 'News', 'Store']
+__all__ = ['LogError', 'Closed', 'Refused', 'Changed', 'Record', 'Change', 'Post', 'Row', 'Page', 'First', 'News', 'Store']
 
 # %% ../../nbs/broadcast/store.ipynb #de656887
 class LogError(RuntimeError):
@@ -25,7 +25,10 @@ class Refused(LogError):
     @classmethod
     def ended(cls, topic: str) -> Refused: return cls(f'the topic {topic!r} has ended: publish to another one')
     @classmethod
-    def changed(cls, key: str) -> Refused: return cls(f'the record {key!r} is not what it was expected to be')
+    def changed(cls, key: str) -> Refused: return Changed(f'the record {key!r} is not what it was expected to be')
+
+class Changed(Refused):
+    "What is refused because a record has changed."
 
 # %% ../../nbs/broadcast/store.ipynb #a99038b3
 class Record(NamedTuple):

@@ -73,10 +73,12 @@ class Worker:
         while call := self._calls.get(): call[0]()
 
 # %% ../../nbs/core/source.ipynb #14e0ffeb
+TOO_LATE = 'a source failed after its stream had ended'
+
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     "Give the waiter its result; what nobody waits for any more is logged if it failed."
     if not future.done(): future.set_result(result) if error is None else future.set_exception(error)
-    elif error is not None: logger.error('a source failed after its stream had ended', exc_info=error)
+    elif error is not None: logger.error(TOO_LATE, exc_info=error)
 
 # %% ../../nbs/core/source.ipynb #60131b6f
 ABANDONED = 200  # threads that block though nobody waits for them, beyond which no other is begun
@@ -102,7 +104,7 @@ class Caller:
     def abandon(self, fn: Callable[[], Any]) -> None:
         "Have `fn()` called when the thread returns, and end it; nobody waits."
         _abandoned.add(self)
-        self.call(self._return, fn)
+        self.call(self._return, fn).cancel()  # if it fails, that is logged
         self.stop()
 
     def _return(self, fn: Callable[[], Any]) -> None:
@@ -382,11 +384,15 @@ class _Ending(_Started):
         self.ended, task = True, self._task
         if self._linger: self._linger.cancel()
         if not task.done():
-            _lingering.add(task); task.add_done_callback(_lingering.discard)
+            _lingering.add(task); task.add_done_callback(self._note_late)
         elif not (self.ending and task.cancelled()): self.error = failure(task)
         if self.error is None and (words := self._words if self.ending else self.last_words()): self.pending.append(words)
         self.on_end()
         self._notify(False)
+
+    def _note_late(self, task: asyncio.Task[None]) -> None:
+        _lingering.discard(task)
+        if not task.cancelled() and (error := task.exception()) and error is not self.error: logger.error(TOO_LATE, exc_info=error)
 
 # %% ../../nbs/core/source.ipynb #18460286
 class Driver(_Ending):

@@ -49,6 +49,7 @@ class StreamConfig:
         check_seconds('send_timeout', self.send_timeout, optional=False)
         for name in ('initial_message', 'close_message'):
             if not isinstance(getattr(self, name), str): raise TypeError(f'{name} must be a str: {getattr(self, name)!r}')
+        if not isinstance(self.text, bool): raise TypeError(f'text must be True or False: {self.text!r:.80}')
         if self.close_event == '':
             raise ValueError("close_event must be a name, or None for a comment: an event without a name is a message: ''")
         self.opening(), self.closing(), self.comment()

@@ -1,29 +1,30 @@
 "A chat with a model: all that it needs, in forty lines."
+import asyncio
+
 from fasthtml.common import *
 from fasthtml_sse import *
 from markdown_it import MarkdownIt
 from openai import AsyncOpenAI
 
 app, rt = fast_app(hdrs=(*sse_headers(), Style('pre { white-space: pre-wrap }')))
-openai, live, chat = AsyncOpenAI(), Channel(), {}
+openai, live, chat, asking = AsyncOpenAI(), Channel(), {}, asyncio.Lock()
 markdown = MarkdownIt('commonmark', {'html': False}).enable('table')
 
-def Turn(id):
-    turn = chat[id]
+def Turn(id, turn):
     if 'end' in turn: answer = NotStr(markdown.render(turn['assistant'])), Small(turn['end'])
     else: answer = Pre(id=f'text-{id}'), SSESource(watch.to(id=id))
     return Article(B(turn['user']), *answer, id=id)
 
-def finish(id, end=''):
-    chat[id]['end'] = end
-    return swap.replace(Turn(id), id)
+def finish(id, turn, end=''):
+    turn['end'] = end
+    return swap.replace(Turn(id, turn), id)
 
-async def answer(id):
-    said = [dict(role=role, content=turn[role]) for turn in chat.values() for role in ('user', 'assistant') if turn[role]]
+async def answer(id, turn, turns):
+    said = [dict(role=role, content=t[role]) for t in turns for role in ('user', 'assistant') if t[role]]
     async for piece in tokens(openai.chat.completions.create(model='gpt-5.4-mini', messages=said, stream=True)):
-        chat[id]['assistant'] += piece
+        turn['assistant'] += piece
         yield swap.append(piece, f'text-{id}')
-    yield finish(id)
+    yield finish(id, turn)
 
 def Ask():
     enter = "if (event.key == 'Enter' && !event.shiftKey) { event.preventDefault(); this.form.requestSubmit() }"
@@ -32,12 +33,16 @@ def Ask():
 @rt
 def index():
     follows = 'height: 20rem; overflow: auto; display: flex; flex-direction: column-reverse'
-    return Titled('Talk', ConnectionStatus(), Div(Div(*map(Turn, chat), id='turns'), style=follows), Ask())
+    return Titled('Talk', ConnectionStatus(), Div(Div(*map(Turn, chat, chat.values()), id='turns'), style=follows), Ask())
 @rt
 async def send(id: str, prompt: str):
-    chat.setdefault(id, dict(user=prompt, assistant=''))
-    await live.run(lambda: answer(id), id, unwatched=10, failed=lambda error: finish(id, 'Sorry.'), stopped=lambda: finish(id, 'Stopped.'))
-    return Ask(), swap.append(Turn(id), '#turns')
+    async with asking:
+        if id not in chat:
+            turn = dict(user=prompt, assistant='')
+            await live.run(answer(id, turn, [*chat.values(), turn]), id, unwatched=10,
+                failed=lambda error: finish(id, turn, 'Sorry.'), stopped=lambda: finish(id, turn, 'Stopped.'))
+            chat[id] = turn
+    return Ask(), swap.append(Turn(id, chat[id]), '#turns')
 @rt
 def watch(id: str): return live.watch(id, lost=swap.update('Please ask again.', f'text-{id}'))
 @rt

@@ -487,7 +487,9 @@ async def test_a_run_whose_loop_ends_is_lost_at_once(tmp_path, kind):
         code, closes = ENDS[how]
         said, complained = await asyncio.to_thread(script, code, log, how)
         assert await states_at(log, how) == ['lost'], how
-        assert not closes or (said, complained) == ('finally\n', ''), how
+        assert not closes or said == 'finally\n', how
+        warned = [f'run {how!r} is lost: the event loop that started it has ended'] if closes and 'channel' not in how else []
+        assert not closes or [line.partition('. ')[0] for line in complained.splitlines()] == warned, how
     with place(kind, tmp_path) as log:
         await asyncio.gather(*map(ends, ENDS))
         assert not runs_at(log)
@@ -528,3 +530,36 @@ async def test_a_fork_has_runs_of_its_own_and_leaves_those_of_its_parent(tmp_pat
     with place(kind, tmp_path) as log:
         await asyncio.gather(*map(forks, FORKS))
         assert not runs_at(log)
+
+
+ATTACHED = """
+import fasthtml_sse.broadcast.run as module
+from fasthtml_sse.broadcast.store import Change, Post, Record
+id, owner = sys.argv[2], 'gone ' + sys.argv[2]
+def say(what): os.write(1, f'{what}\\n'.encode())  # both do, at once
+async def work(run):
+    say(await channel.stop(id) if id == 'stop' else await asyncio.wait_for(run.wait(), 4))
+def child(run):
+    module.DEAD, module.KNOCK = 0.5, 0.1
+    asyncio.run(work(run))
+async def main():
+    await channel.log.aappend(Post('', change=Change(f'lease {owner}', None, Record(owner, '1'))))
+    await channel.log.aappend(Post(id, change=Change(f'run {id}', None, module.Claim().by(owner))))
+    run = await channel.run(ticks, id)
+    waiting = asyncio.create_task(run.wait())
+    await asyncio.sleep(0.2)
+    process = multiprocessing.get_context('fork').Process(target=child, args=[run])
+    process.start()
+    say(await asyncio.wait_for(waiting, 8))
+    await asyncio.to_thread(process.join)
+asyncio.run(main())
+"""
+
+@alone
+async def test_a_fork_waits_for_runs_and_stops_them_as_its_parent_does(tmp_path, kind):
+    "Its parent has a thread that looks after them; it has none yet."
+    async def attached(how, *expected):
+        said, _ = await asyncio.to_thread(script, ATTACHED, log, how)
+        assert sorted(said.splitlines()) == sorted(expected), how
+    with place(kind, tmp_path) as log:
+        await asyncio.gather(attached('wait', 'lost', 'lost'), attached('stop', 'True', 'stopped'))

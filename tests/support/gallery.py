@@ -1,6 +1,6 @@
 "The gallery as it is when it starts, and its pages."
 import asyncio, re
-from collections import defaultdict, deque
+from collections import deque
 from threading import Semaphore
 from types import SimpleNamespace
 
@@ -57,9 +57,10 @@ class Model:
 def fresh_chats(monkeypatch):
     "No conversation yet, with such a model."
     model = Model()
-    monkeypatch.setattr(answer, 'model', SimpleNamespace(ask=model.ask, __file__=answer.model.__file__))
+    monkeypatch.setattr(answer, 'model', SimpleNamespace(ask=model.ask, said=answer.model.said, __file__=answer.model.__file__))
     monkeypatch.setattr(answer, 'live', Channel())
-    monkeypatch.setattr(answer, 'chats', defaultdict(list))
+    monkeypatch.setattr(answer, 'chats', {})
+    monkeypatch.setattr(answer, 'asking', asyncio.Lock())
     return model
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from fasthtml_sse import Channel, EventParser, Gap, LogError
 from fasthtml_sse.broadcast.log import IN_ALL
-from fasthtml_sse.broadcast.store import Change, Post, Record, Refused
+from fasthtml_sse.broadcast.store import Change, Changed, Post, Record, Refused
 from fasthtml_sse.core.source import HEARTBEAT, LIMIT
 from tests.support.asgi import Client
 from tests.support.clock import PATIENCE, until
-from tests.support.logs import on_every_log, opened, publish, read, text_of
+from tests.support.logs import on_every_log, opened, publish, read, settled, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -130,6 +130,19 @@ async def test_the_topic_without_a_name_cannot_end(logs):
         with pytest.raises(ValueError, match="the topic '' cannot end"): await channel.publish(value, end=True)
     with pytest.raises(TypeError, match='end must be True or False'): channel.publish_sync('x', 'job', end='yes')
     with pytest.raises(ValueError, match='None is no event'): await channel.publish(None, 'job')
+
+@on_every_log
+async def test_who_is_overtaken_by_the_end_is_told_of_it(logs):
+    channel = opened(logs, 2)
+    await channel.log.ready()
+    subscription = channel.subscribe('job')
+    await channel.publish(0, 'job')
+    assert await read(subscription) == ['0']
+    for n in range(logs.surely(2) * 2): await channel.publish(n, 'job')
+    await channel.publish('last', 'job', end=True)
+    await settled(channel.log)
+    gap, = await all_of(subscription)
+    assert isinstance(gap, Gap)
 
 @on_every_log
 async def test_an_end_lasts_as_long_as_its_topic_is_kept(logs):
@@ -345,7 +358,7 @@ async def test_of_many_who_claim_a_record_one_gets_it(logs):
     appends = (processes[n % len(processes)].aappend(claim) for n, claim in enumerate(claims))
     results = await asyncio.gather(*appends, return_exceptions=True)
     won, = (n for n, result in enumerate(results) if isinstance(result, str))
-    assert [type(result) for n, result in enumerate(results) if n != won] == [Refused] * 19
+    assert [type(result) for n, result in enumerate(results) if n != won] == [Changed] * 19
     for log in processes: assert await log.arecord('job') == Record(f'{won}', 'at work')
 
 @on_every_log

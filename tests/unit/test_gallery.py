@@ -9,7 +9,7 @@ from fasthtml.common import Client, to_xml
 
 from examples import answer, board, chat, clock, deploy, job, layout, plan, script, tabs
 from examples.gallery import app
-from fasthtml_sse import Channel, MemoryLog
+from fasthtml_sse import Channel, LogError, MemoryLog
 from fasthtml_sse.testing import open_stream
 from tests.support import ROOT
 from tests.support.clock import PATIENCE
@@ -97,6 +97,21 @@ async def test_an_answer_comes_as_text_and_then_as_markdown_without_html(model):
     assert '<p><em>a</em> &lt;b&gt;</p>' in whole.data and 'hx-swap-oob="outerHTML' in whole.data and '<sse-source' not in whole.data
     assert (close.event, close.data) == ('close', 'done')
 
+
+@pytest.mark.anyio
+async def test_a_turn_is_there_when_its_run_has_begun_and_not_before(model, monkeypatch):
+    run, seen = answer.live.run, []
+    async def fails(*args, **kwargs): raise LogError('the disk is full')
+    async def slow(*args, **kwargs):
+        for _ in range(10): await asyncio.sleep(0)
+        seen.extend(answer.chats['a chat'])
+        return await run(*args, **kwargs)
+    monkeypatch.setattr(answer.live, 'run', fails)
+    with pytest.raises(LogError): await ask('one')
+    monkeypatch.setattr(answer.live, 'run', slow)
+    answers = await asyncio.gather(ask('one'), ask('one'))
+    assert [reply and reply.status_code for reply in answers] == [None, 409] and not seen and len(answer.chats['a chat']) == 1
+    await answer.stop('a chat')
 
 @pytest.mark.anyio
 async def test_a_chat_asks_one_thing_at_a_time_and_the_model_gets_all_that_was_said(model):

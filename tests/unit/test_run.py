@@ -1,5 +1,5 @@
 "Runs: started once, watched from the beginning, ended in one of five ways. One contract, for every log."
-import asyncio, contextvars, logging, threading
+import asyncio, contextvars, gc, logging, sqlite3, threading, time
 from contextlib import suppress
 
 import pytest
@@ -12,7 +12,7 @@ from fasthtml_sse.broadcast.run import Claim, key_of, lease_of
 from fasthtml_sse.broadcast.store import Change, Post, Record
 from tests.support.asgi import Client
 from tests.support.clock import PATIENCE, until
-from tests.support.logs import Memory, SQLite, on_every_log, opened, publish, text_of
+from tests.support.logs import Memory, SQLite, on_every_log, opened, publish, settled, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +45,17 @@ async def kept(channel, id):
 
 async def ended(run):
     async with asyncio.timeout(PATIENCE): return await run.wait()
+
+def ends_that_fail(channel, monkeypatch):
+    "Those of runs that the log of a channel does not take: the first three."
+    append, failed = channel.log.aappend, []
+    async def failing(post):
+        if post.end and len(failed) < 3:
+            failed.append(post)
+            raise LogError('the disk is full')
+        return await append(post)
+    monkeypatch.setattr(channel.log, 'aappend', failing)
+    return failed
 
 class Source:
     "An endless source, which says what has become of it."
@@ -100,10 +111,16 @@ async def test_who_attaches_closes_its_own_source_unstarted(logs):
     async def coroutine(): raise AssertionError('it was started')
     def generator(): yield 'never'
     async def asyncgen(): yield 'never'
-    closable, steps = Closable(), generator()
+    class Steps:
+        closed = 0
+        def __iter__(self): return self
+        def __next__(self): raise AssertionError('it was started')
+        def close(self): self.closed += 1
+    closable, steps, iterator = Closable(), generator(), Steps()
     for each in others(logs, channel):
-        for source in (closable, coroutine(), steps, asyncgen(), asyncgen): assert (await each.run(source, 'job')).state == 'running'
-    assert closable.closed == len(others(logs, channel)) and steps.gi_frame is None
+        sources = closable, coroutine(), steps, iterator, asyncgen(), asyncgen
+        for source in sources: assert (await each.run(source, 'job')).state == 'running'
+    assert closable.closed == iterator.closed == len(others(logs, channel)) and steps.gi_frame is None
     assert await channel.stop('job') and await ended(await channel.run(['x'], 'job')) == 'stopped'
 
 @on_every_log
@@ -147,6 +164,16 @@ async def test_a_bad_argument_is_an_error_at_the_call_and_claims_nothing(bad, er
     with pytest.raises(error, match=match): await channel.run(**{'source': ['x'], 'id': 'job'} | bad)
     assert await channel.log.arecord(key_of('job')) is None
 
+async def test_a_source_that_is_not_started_is_closed_whatever_was_wrong(recwarn):
+    async def never(): raise AssertionError('it was started')
+    channel, closed = Channel(), Channel()
+    await closed.aclose()
+    for bad in ({'id': ''}, {'id': 7}, {'text': 'yes'}, {'unwatched': 0}, {'failed': object()}):
+        with pytest.raises((ValueError, TypeError)): await channel.run(never(), **bad)
+    with pytest.raises(LogError, match='the channel is closed'): await closed.run(never())
+    gc.collect()
+    assert not recwarn.list
+
 async def test_a_closed_channel_runs_nothing():
     channel = Channel()
     await channel.aclose()
@@ -160,6 +187,105 @@ async def test_a_store_that_fails_is_an_error_at_the_call_and_not_waited_for(tmp
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(LogError, match='not a database'): await channel.run(['x'], id)
         await channel.aclose()
+
+@on_every_log
+async def test_a_channel_that_is_closed_while_a_run_begins_runs_nothing(logs):
+    for turns in range(8):
+        channel, source = opened(logs), Source('x')
+        call = asyncio.create_task(channel.run(source, f'job {turns}'))
+        for _ in range(turns): await asyncio.sleep(0)
+        await channel.aclose()
+        with suppress(LogError): await call
+        await asyncio.gather(*channel._runs._tasks, return_exceptions=True)
+        for _ in range(5): await asyncio.sleep(0)
+        assert source.starts == source.closed and channel._runs._driven == {}
+
+class Doubtful:
+    "A log that fails to append what is `doubted`, `before` it is written or after; and to undo that, as long as it `fails`."
+    def __init__(self, log, id, before, monkeypatch):
+        self.append, self.key, self.before, self.fails, self.doubted = log.aappend, key_of(id), before, True, False
+        monkeypatch.setattr(log, 'aappend', self)
+
+    async def __call__(self, post):
+        about = post.change and post.change.key == self.key
+        if about and post.change.becomes and not self.doubted:
+            self.doubted = True
+            if not self.before: await self.append(post)
+            raise LogError('the line broke')
+        if about and post.change.becomes is None and not post.end and self.fails: raise LogError('it is broken still')
+        return await self.append(post)
+
+@pytest.mark.parametrize('fails', [False, True])
+@on_every_log
+async def test_a_claim_that_may_have_been_written_is_taken_back(logs, fails, monkeypatch):
+    monkeypatch.setattr(module, 'RETRY', 0.01)
+    channel, source = opened(logs), Source('x')
+    await channel.run(Source('x'), 'another')  # whose lease shows that this process is alive
+    log = Doubtful(channel.log, 'job', False, monkeypatch)
+    log.fails = fails
+    with pytest.raises(LogError, match='the line broke'): await channel.run(source, 'job')
+    if fails:
+        async with Client.asking(other(logs, channel).watch('job')) as client:  # it is told when that is known
+            log.fails = False
+            await client.over()
+    assert await channel.log.arecord(key_of('job')) is None and source.starts == 0
+    assert await shown(other(logs, channel), 'job', lost='Gone.') == [(None, 'Gone.'), ('close', 'lost')]
+    assert await ended(await channel.run(['again'], 'job')) == 'done'
+    await channel.aclose()
+
+@on_every_log
+async def test_what_is_taken_back_late_is_not_what_was_claimed_meanwhile(logs, monkeypatch):
+    monkeypatch.setattr(module, 'RETRY', 0.01)
+    channel, source = opened(logs), Source('x')
+    await channel.run(Source('x'), 'another')
+    log = Doubtful(channel.log, 'job', True, monkeypatch)
+    with pytest.raises(LogError, match='the line broke'): await channel.run(['never'], 'job')
+    run = await channel.run(source, 'job')
+    log.fails = False
+    async with asyncio.timeout(PATIENCE): await asyncio.gather(*channel._runs._tasks)
+    assert await channel.stop('job') and await ended(run) == 'stopped'
+    await channel.aclose()
+
+async def test_a_loop_that_ends_while_a_run_is_claimed_leaves_no_claim(monkeypatch):
+    async with SQLite() as logs:
+        channel, claimed = opened(logs), threading.Event()
+        await channel.run(Source('x'), 'another')
+        append = channel.log.aappend
+        async def slowly(post):
+            id = await append(post)
+            if post.change and post.change.key == key_of('job') and not claimed.is_set():
+                claimed.set()
+                await asyncio.sleep(10)
+            return id
+        monkeypatch.setattr(channel.log, 'aappend', slowly)
+        async def begin():
+            call = asyncio.create_task(channel.run(Source('x'), 'job'))
+            await until(claimed.is_set, 0.001)
+            assert not call.done()
+        await asyncio.to_thread(asyncio.run, begin())
+        assert await channel.log.arecord(key_of('job')) is None
+        await channel.aclose()
+
+async def test_a_stop_that_comes_with_the_claim_is_heeded_though_the_log_fails(monkeypatch):
+    monkeypatch.setattr(module, 'RETRY', 0.01)
+    channel, source, fails = Channel(), Source('x'), []
+    monkeypatch.setattr(channel._runs, 'hear', lambda word: None)  # the word was said too early
+    append, record = channel.log.aappend, channel.log.arecord
+    async def stopping(post):
+        id = await append(post)
+        if (change := post.change) and change.becomes:
+            await append(Post('', change=Change(change.key, change.becomes, Claim(True).by(change.becomes.owner))))
+        return id
+    async def failing(key):
+        if channel._runs._driven and len(fails) < 3:
+            fails.append(key)
+            raise LogError('it is broken')
+        return await record(key)
+    monkeypatch.setattr(channel.log, 'aappend', stopping)
+    monkeypatch.setattr(channel.log, 'arecord', failing)
+    await channel.run(source, 'job')
+    await until(lambda: source.closed == source.starts and not channel._runs._driven, 0.001)
+    assert len(fails) == 3
 
 @on_every_log
 async def test_a_caller_that_is_cancelled_leaves_no_claim_without_a_run(logs, monkeypatch):
@@ -281,6 +407,94 @@ async def test_a_value_that_cannot_be_published_fails_the_run(logs):
         assert await kept(channel, run.id) == ['so far', 'Sorry.']
 
 @on_every_log
+async def test_a_source_that_awaits_what_was_cancelled_fails(logs, caplog):
+    channel, errors = opened(logs), []
+    async def source():
+        yield 'so far'
+        task = asyncio.create_task(asyncio.Event().wait())
+        task.cancel()
+        await task
+    run = await channel.run(source, failed=lambda error: errors.append(error) or 'Sorry.')
+    assert await ended(run) == 'failed' and isinstance(errors[0].__cause__, asyncio.CancelledError)
+    assert await kept(channel, run.id) == ['so far', 'Sorry.']
+    logged, = [record for record in caplog.records if record.exc_info]
+    assert 'await task' in logging.Formatter().formatException(logged.exc_info)
+
+async def test_a_source_that_hangs_after_it_has_failed_has_failed():
+    channel = Channel()
+    async def source():
+        try: yield object()
+        finally: await asyncio.Event().wait()
+    assert await ended(await channel.run(source, 'job', failed='Sorry.')) == 'failed'
+    assert await shown(channel, 'job') == [(None, 'Sorry.'), ('close', 'failed')]
+
+async def test_what_a_source_raises_too_late_is_logged(caplog):
+    channel = Channel()
+    def plain():
+        try:
+            while True:
+                yield 'x'
+                time.sleep(0.01)
+        finally: raise OSError('plain')
+    async def slow():
+        try:
+            yield 'x'
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.5)
+            raise OSError('async')
+    for source, said in (plain, 'plain'), (slow, 'async'):
+        run = await channel.run(source)
+        await until(lambda: channel.log.count(frozenset([run.id]), 0), 0.001)
+        await channel.stop(run.id)
+        assert await ended(run) == 'stopped'
+        def logged(): return [record for record in caplog.records if record.exc_info and str(record.exc_info[1]) == said]
+        await until(logged, 0.01)
+        assert [record.name for record in logged()] == ['fasthtml_sse']
+
+async def cancelled(*about):
+    task = asyncio.create_task(asyncio.Event().wait())
+    task.cancel()
+    await task
+async def hangs(*about): await asyncio.Event().wait()
+async def deaf(*about):
+    with suppress(asyncio.CancelledError): await asyncio.Event().wait()
+    await asyncio.sleep(0.3)
+def raises(*about): raise asyncio.CancelledError
+
+@pytest.mark.parametrize('words', [cancelled, hangs, deaf, raises])
+@on_every_log
+async def test_words_that_do_not_come_keep_no_run_from_its_end(logs, words, monkeypatch, caplog):
+    monkeypatch.setattr(module, 'WORDS', 0.05, raising=False)
+    channel = opened(logs)
+    run = await channel.run(Source('so far', then=OSError()), 'fails', failed=words)
+    assert await ended(run) == 'failed' and await shown(channel, 'fails') == [(None, 'so far'), ('close', 'failed')]
+    run = await channel.run(Source('so far'), 'stops', stopped=words)
+    await until(lambda: channel.log.count(frozenset(['stops']), 0), 0.001)
+    await channel.stop('stops')
+    assert await ended(run) == 'stopped'
+    assert await shown(channel, 'nobody', lost=words) == [('close', 'lost')]
+    said = [record.message.partition(':')[0] for record in caplog.records if 'last words' in record.message]
+    assert said == ["run 'fails'", "run 'stops'", "run 'nobody'"]
+    await until(lambda: channel._runs._keeper._worker is None, 0.001)
+
+@on_every_log
+async def test_words_are_made_once_whatever_is_tried(logs, monkeypatch):
+    monkeypatch.setattr(module, 'RETRY', 0.01)
+    channel, made = opened(logs), []
+    async def stopped():
+        made.append('made')
+        return f'Stopped {len(made)}.'
+    for fail in (False, True):
+        if fail: fails = ends_that_fail(channel, monkeypatch)
+        made.clear()
+        run = await channel.run(Source('so far'), stopped=stopped)
+        await until(lambda: channel.log.count(frozenset([run.id]), 0), 0.001)
+        await channel.stop(run.id)
+        assert await ended(run) == 'stopped' and await kept(channel, run.id) == ['so far', 'Stopped 1.'] and made == ['made']
+    assert len(fails) == 3
+
+@on_every_log
 async def test_stop_closes_the_source_wherever_it_is_called(logs):
     channel = opened(logs)
     for each in others(logs, channel):
@@ -305,6 +519,17 @@ async def test_a_stop_is_recorded_before_it_is_answered_so_the_run_never_ends_ot
         for _ in range(n % 7): await asyncio.sleep(0)
         stopped = await other(logs, channel).stop(run.id)
         assert await ended(run) == ('stopped' if stopped else 'done')
+
+@on_every_log
+async def test_a_stop_that_comes_as_the_end_is_told_counts(logs, monkeypatch):
+    channel, stopped = opened(logs), []
+    append = channel.log.aappend
+    async def stopping(post):
+        if post.end and not stopped: stopped.append(await channel.stop('job'))
+        return await append(post)
+    monkeypatch.setattr(channel.log, 'aappend', stopping)
+    run = await channel.run(['x'], 'job', stopped='Stopped.')
+    assert await ended(run) == 'stopped' and stopped == [True] and await kept(channel, 'job') == ['x', 'Stopped.']
 
 @on_every_log
 async def test_what_a_source_yields_as_it_is_stopped_is_dropped(logs):
@@ -358,13 +583,14 @@ async def test_a_shutdown_ends_it_as_lost(logs):
     assert await shown(other(logs, channel), run.id, lost=P('Gone.')) == [(None, 'so far'), (None, '<p>Gone.</p>'), ('close', 'lost')]
 
 @on_every_log
-async def test_a_loop_that_ends_ends_its_runs(logs):
+async def test_a_loop_that_ends_ends_its_runs(logs, caplog):
     channel, source, found = opened(logs), Source('so far'), []
     async def begin():
         found.append(await channel.run(source))
         await until(lambda: source.starts)
     await asyncio.to_thread(asyncio.run, begin())
     assert source.closed == 1
+    assert [record.message.partition(':')[0] for record in caplog.records] == [f'run {found[0].id!r} is lost']
     for each in others(logs, channel): assert (await shown(each, found[0].id))[-1] == ('close', 'lost')
 
 @on_every_log
@@ -409,29 +635,77 @@ async def test_nothing_is_left_of_a_run_but_its_topic(logs):
     assert await channel.log.arecord(lease_of(owner)) is None and not channel._runs._driven and not channel._runs._awaited
 
 @on_every_log
-async def test_somebody_else_may_end_its_topic(logs, caplog):
-    channel, source = opened(logs), Source('x')
-    run = await channel.run(source, 'job')
+async def test_nobody_but_the_run_ends_its_topic(logs):
+    channel = opened(logs)
+    run = await channel.run(Source('x'), 'job')
     await until(lambda: channel.log.count(frozenset(['job']), 0), 0.001)
-    await other(logs, channel).publish('over', 'job', end=True)
-    await channel.stop('job')
-    await until(lambda: source.closed)
-    await until(lambda: not channel._runs._driven)
-    assert await channel.log.arecord(key_of('job')) is None
-    assert await kept(channel, 'job') == ['x', 'over'] and run.state == 'done'
+    for each in others(logs, channel):
+        for value in ('over', None):
+            with pytest.raises(LogError, match="the topic 'job' is that of a run"): await each.publish(value, 'job', end=True)
+            with pytest.raises(LogError, match="the topic 'job' is that of a run"): each.publish_sync(value, 'job', end=True)
+    if type(logs) is SQLite:
+        with sqlite3.connect(channel.log._store.path) as db:
+            db.execute('begin')
+            with pytest.raises(LogError, match="the topic 'job' is that of a run"): channel.publish_within(db, None, 'job', end=True)
+    assert await channel.stop('job') and await ended(run) == 'stopped' and await kept(channel, 'job') == ['x']
+    with pytest.raises(LogError, match="the topic 'job' has ended"): await channel.publish(None, 'job', end=True)
+
+@on_every_log
+async def test_a_source_that_ends_its_own_topic_fails(logs, caplog):
+    channel = opened(logs)
+    async def itself():
+        await channel.publish('1', 'job')
+        await channel.publish('last', 'job', end=True)
+    run = await channel.run(itself, 'job', failed='Sorry.')
+    assert await ended(run) == 'failed'
+    for each in others(logs, channel):
+        assert await shown(each, 'job') == [(None, '1'), (None, 'Sorry.'), ('close', 'failed')]
+        assert (await each.run(itself, 'job')).state == 'failed'
+    logged, = [record for record in caplog.records if record.exc_info]
+    assert "the topic 'job' is that of a run" in str(logged.exc_info[1])
 
 async def test_an_end_is_told_when_the_log_works_again(monkeypatch):
     monkeypatch.setattr(module, 'RETRY', 0.01)
-    channel, fails = Channel(), []
-    append = channel.log.aappend
-    async def failing(post):
-        if post.end and len(fails) < 3:
-            fails.append(post)
-            raise LogError('the disk is full')
-        return await append(post)
-    monkeypatch.setattr(channel.log, 'aappend', failing)
+    channel = Channel()
+    fails = ends_that_fail(channel, monkeypatch)
     run = await channel.run(['x'])
     assert await ended(run) == 'done' and len(fails) == 3
+
+@on_every_log
+async def test_an_end_that_could_not_be_told_as_streams_were_ended_is_told_later(logs, monkeypatch):
+    "The process goes on, and so does its log."
+    monkeypatch.setattr(module, 'TICK', 0.01)
+    channel, source, fails = opened(logs), Source('x'), [True]
+    await channel.run(Source('x'), 'another')
+    append, append_here = channel.log.aappend, channel.log.append
+    async def failing(post):
+        if post.end and fails: raise LogError('the disk is full')
+        return await append(post)
+    def failing_here(post):
+        if post.end and fails: raise LogError('the disk is full')
+        return append_here(post)
+    monkeypatch.setattr(channel.log, 'aappend', failing)
+    monkeypatch.setattr(channel.log, 'append', failing_here)
+    run = await channel.run(source, 'job')
+    await until(lambda: source.starts)
+    end_streams()
+    await until(lambda: source.closed)
+    await asyncio.sleep(0.05)
+    assert run.state == 'running'
+    fails.clear()
+    assert await ended(run) == 'lost' and (await shown(channel, 'job'))[-1] == ('close', 'lost')
+    await until(lambda: not channel._runs._driven, 0.001)
+
+@on_every_log
+async def test_a_stop_and_then_a_shutdown_are_no_reason_for_a_warning(logs, monkeypatch, caplog):
+    monkeypatch.setattr(module, 'PATIENCE', 0.1)
+    channel = opened(logs)
+    run = await channel.run(Source('x'), 'job', stopped='S')
+    await channel.stop('job')
+    stopping = list(channel._runs._tasks)
+    await channel.aclose()
+    await asyncio.gather(*stopping)
+    assert run.state == 'stopped' and not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 # Its state
@@ -453,6 +727,16 @@ async def test_wait_works_in_any_loop_and_to_cancel_it_does_no_harm(logs):
     async with asyncio.timeout(PATIENCE):
         results = await asyncio.gather(*waiting, in_thread, return_exceptions=True)
     assert [result for result in results if not isinstance(result, asyncio.CancelledError)] == ['done'] * (len(results) - len(waiting[::3]))
+
+@on_every_log
+async def test_who_waits_for_a_run_that_is_not_kept_any_more_is_told_that_it_is_lost(logs):
+    channel = opened(logs, maxlen=2)
+    run, waited = await channel.run(['x'], 'job'), Run('job', 'running', channel._runs)
+    await until(lambda: not channel._runs._driven)
+    for n in range(100 + 30 * logs.surely(2)): await channel.publish('y', f'topic {n}')
+    if not logs.durable: assert run.state == 'lost'
+    for each in others(logs, channel): assert await ended(Run('job', 'running', each._runs)) == 'lost'
+    assert await ended(waited) == await ended(run) == run.state == 'lost'
 
 async def test_a_run_without_its_channel_keeps_its_state():
     run = Run('job', 'failed')
@@ -495,6 +779,54 @@ async def test_a_run_that_is_not_kept_any_more_is_lost(logs):
     for n in range(100 + 30 * logs.surely(2)): await channel.publish('y', f'topic {n}')
     for each in others(logs, channel): assert await shown(each, 'job', lost='Gone.') == [(None, 'Gone.'), ('close', 'lost')]
     assert await ended(await channel.run(['again'], 'job')) == 'done'
+
+@pytest.mark.parametrize('known', [True, False])
+@on_every_log
+async def test_a_page_that_is_overtaken_by_the_end_is_told_all_the_same(logs, known):
+    channel, more = opened(logs, maxlen=2), asyncio.Event()
+    async def source():
+        yield 'x'
+        await more.wait()
+    run = await channel.run(source, 'job')
+    async with Client.asking(channel.watch('job', lost='Gone.', heartbeat_interval=None)) as client:
+        await until(lambda: b'data: x' in client.body, 0.001)
+        client.free.clear()
+        await channel.publish('y', 'job')
+        await asyncio.sleep(0.05)  # the response waits for its client
+        more.set()
+        assert await ended(run) == 'done'
+        for n in range(100 + 30 * logs.surely(2)): await channel.publish('y', f'topic {n}')
+        await settled(channel.log)
+        if not known: channel.log._begin_anew(channel.log.end)  # as where its mirror could not follow
+        client.free.set()
+        await client.over()
+        said = [(event.event, event.data) for event in EventParser().feed(client.body)]
+        words = [('close', 'done')] if known else [(None, 'Gone.'), ('close', 'lost')]
+        assert said[2][0] == 'gap' and said[3:] == words
+
+@on_every_log
+async def test_the_words_for_a_lost_run_are_made_when_it_is_lost_and_not_before(logs):
+    channel, over, made = opened(logs), threading.Event(), []
+    async def lost():
+        made.append('made')
+        await asyncio.sleep(0.02)
+        return 'Gone.'
+    async def begin():
+        await channel.run(Source('x'), 'job')
+        await asyncio.to_thread(over.wait)
+    running = asyncio.create_task(asyncio.to_thread(asyncio.run, begin()))
+    await until(lambda: channel._runs._driven, 0.001)
+    pages = [asyncio.create_task(shown(each, 'job', lost=lost)) for each in others(logs, channel) for _ in range(2)]
+    async with Client.asking(channel.watch('job', lost=lost)) as client:
+        await until(lambda: b'data: x' in client.body, 0.001)
+        client.leave()
+    await until(lambda: sum(each.stats().readers for each in others(logs, channel)), 0.001)
+    await asyncio.sleep(0.05)
+    assert not made
+    over.set()
+    for page in pages: assert await page == [(None, 'x'), (None, 'Gone.'), ('close', 'lost')]
+    assert len(made) == len(pages)
+    await running
 
 async def test_bad_words_for_a_page_are_an_error_where_they_are_given():
     channel = Channel()
@@ -571,7 +903,8 @@ async def test_a_lease_that_changes_is_no_death(shared, hurry):
 
 async def test_an_owner_that_was_taken_for_dead_closes_its_source_and_says_so_once(shared, hurry, caplog):
     channel, source = opened(shared), Source('x')
-    run = await channel.run(source, 'job', failed='never', stopped='never')
+    made = []
+    run = await channel.run(source, 'job', failed=lambda error: made.append(error), stopped=lambda: made.append('stopped'))
     await until(lambda: channel.log.count(frozenset(['job']), 0), 0.001)
     taken = await channel.log.arecord(lease_of(run.owner))
     while True:  # its owner changes it meanwhile
@@ -579,8 +912,25 @@ async def test_an_owner_that_was_taken_for_dead_closes_its_source_and_says_so_on
         except LogError: taken = await channel.log.arecord(lease_of(run.owner))
         else: break
     assert (await shown(other(shared, channel), 'job', lost='Gone.')) == [(None, 'x'), (None, 'Gone.'), ('close', 'lost')]
-    await until(lambda: source.closed, 0.001)
+    await until(lambda: source.closed and not channel._runs._driven, 0.001)
     assert await ended(await channel.run(['again'], 'another')) == 'done'
+    assert made == [] and len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+async def test_an_owner_that_learns_at_its_next_append_that_it_was_taken_for_dead_says_so_once(shared, caplog):
+    channel, made, closed = opened(shared), [], []
+    async def ticks():
+        try:
+            while True:
+                yield 'x'
+                await asyncio.sleep(0.005)
+        finally: closed.append('closed')
+    run = await channel.run(ticks, 'job', failed=lambda error: made.append(error), stopped=lambda: made.append('stopped'))
+    await until(lambda: channel.log.count(frozenset(['job']), 0), 0.001)
+    await asyncio.to_thread(other(shared, channel)._runs._end_for, 'job', run.owner)
+    await until(lambda: not channel._runs._driven, 0.001)
+    assert await ended(run) == 'lost' and made == [] and closed == ['closed']
+    logged, = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert logged.message.startswith("run 'job'") and not logged.exc_info
 
 async def test_time_in_which_the_log_failed_is_no_silence(shared, hurry, monkeypatch):
     channel = opened(shared)

@@ -606,7 +606,7 @@ def test_impossible_seconds_are_refused(field, bad):
 def test_impossible_words_are_refused(bad):
     with pytest.raises(ValueError): StreamConfig(**bad)
 
-@pytest.mark.parametrize('bad', [dict(close_event=5), dict(initial_message=None), dict(close_message=b'x')])
+@pytest.mark.parametrize('bad', [dict(close_event=5), dict(initial_message=None), dict(close_message=b'x'), dict(text='no')])
 def test_words_of_another_type_are_refused(bad):
     with pytest.raises(TypeError): StreamConfig(**bad)
 
