@@ -7,15 +7,17 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/core/model.html.md"""
 # %% ../../nbs/core/model.ipynb #6daeeb59
 from __future__ import annotations
 
-import asyncio, inspect, math, socket, sys, threading
+import asyncio, codecs, inspect, math, socket, sys, threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import ExitStack, aclosing, suppress
+from functools import partial
 from typing import Any
 
 from fastcore.xml import FT
 
-from .source import LIMIT, LINGER, check_source, drop_source, failure, logger, open_source
+from .servers import probe
+from .source import LIMIT, LINGER, check_source, close_apart, close_soon, drop_source, failure, logger, open_source
 
 # %% auto #0
 __all__ = ['tokens']
@@ -29,14 +31,21 @@ Read = tuple[str, bool]  # the text of a chunk, and whether there is anything el
 
 # %% ../../nbs/core/model.ipynb #02899b95
 _BESIDES = 'tool_calls', 'function_call', 'refusal', 'audio', 'reasoning_content', 'reasoning'
+_CHOICE = 'delta', 'message', 'text', 'finish_reason', 'content_filter_results'  # one of them is in every choice
 
-def _read_choices(chunk: Any, choices: list[Any]) -> Read:
+def _text_of_choice(choice: Any) -> Any: return _get(_get(choice, 'delta'), 'content') or _get(choice, 'text')
+
+def _is_known(choice: Any) -> bool:
+    return any(name in choice if isinstance(choice, Mapping) else hasattr(choice, name) for name in _CHOICE)
+
+def _read_choices(chunk: Any, choices: Sequence[Any]) -> Read | None:
     text, more = '', bool(_get(chunk, 'usage'))
     for choice in choices:
-        delta, said = _get(choice, 'delta'), _get(_get(choice, 'delta'), 'content')
-        if (_get(choice, 'index') or 0) == 0 and said: text = said
+        said, is_first = _text_of_choice(choice) or '', str(_get(choice, 'index') or 0) == '0'
+        if not (_is_known(choice) and isinstance(said, str)): return None
+        if is_first: text += said
         elif said: more = True
-        more = more or bool(_get(choice, 'finish_reason')) or any(_get(delta, name) for name in _BESIDES)
+        more = more or bool(_get(choice, 'finish_reason')) or any(_get(_get(choice, 'delta'), name) for name in _BESIDES)
     return text, more or not text
 
 # %% ../../nbs/core/model.ipynb #15416813
@@ -79,12 +88,26 @@ def _read(chunk: Any) -> Read:
     type, choices, read = _get(chunk, 'type'), _get(chunk, 'choices'), None
     if not isinstance(chunk, FT):
         _check_error(chunk, type)
-        if isinstance(choices, list): read = _read_choices(chunk, choices)
+        if isinstance(choices, list | tuple): read = _read_choices(chunk, choices)
         elif isinstance(type, str): read = _read_event(chunk, type)
         elif isinstance(_get(chunk, 'role'), str): read = '', True  # what a tool has answered
+        elif _get(chunk, 'usage'): read = '', True  # with null for choices
     if read and isinstance(read[0], str): return read
     raise TypeError(f'no chunk of a model that tokens knows: a {chunk.__class__.__name__}, {chunk!r:.120}. '
         'It takes strings, and what OpenAI (chat completions, responses), Anthropic (messages) and litellm send; make strings of others')
+
+# %% ../../nbs/core/model.ipynb #96577577
+def _is_whole(chunk: Any) -> bool:
+    "Whether a chunk is an answer with text, and no piece of one."
+    choices, messages = _get(chunk, 'choices'), [chunk] if _get(chunk, 'role') == 'assistant' else []
+    for choice in choices or (): messages.append(_get(choice, 'message'))
+    contents = [_get(message, 'content') or '' for message in messages]
+    return any(content if isinstance(content, str) else any(_get(block, 'text') for block in content) for content in contents)
+
+def _check_piece(chunk: Any) -> None:
+    "Raise `TypeError` for a whole answer."
+    if not _is_whole(chunk): return
+    raise TypeError(f'a {chunk.__class__.__name__} is one whole answer: {chunk!r:.120}. Ask the SDK for a stream with stream=True')
 
 # %% ../../nbs/core/model.ipynb #43b829c2
 def _has(value: Any, method: str) -> bool: return hasattr(type(value), method)
@@ -112,50 +135,65 @@ def _is_async(stream: Any) -> bool:
     if not _has(stream, '__aiter__'): return False
     return not _has(stream, '__iter__') or _has(type(stream).__aiter__(stream), '__anext__')
 
-async def _stepped(stream: Any) -> AsyncGenerator[Any, None]:
-    "The chunks of an async stream, which is closed then."
-    chunks = aiter(stream)
-    try:
-        async for chunk in chunks: yield chunk
-    finally:
-        try: await _close(chunks)
+class _Stepped(AsyncIterator[Any]):
+    "The chunks of an async stream, which is closed with them."
+    def __init__(self, stream: Any): self._stream, self._chunks = stream, stream
+
+    async def __anext__(self) -> Any:
+        if self._chunks is self._stream: self._chunks = aiter(self._stream)
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        try: await _close(self._chunks)
         finally:
-            if chunks is not stream: await _close(stream)
+            if self._chunks is not self._stream: await _close(self._stream)
 
 async def _entered(manager: Any) -> AsyncGenerator[Any, None]:
     "The chunks of the stream that an async context manager gives."
-    async with manager as stream, aclosing(_stepped(stream)) as chunks:
+    async with manager as stream, aclosing(_Stepped(stream)) as chunks:
         async for chunk in chunks: yield chunk
 
 # %% ../../nbs/core/model.ipynb #2804818e
-def _hang_up(response: Any) -> None:
-    "Shut the socket that a response of httpx is read from; of anything else, nothing."
-    with suppress(Exception):  # whatever is different there, the stream is closed at its next chunk
-        if response.is_closed or response.http_version != 'HTTP/1.1': return
-        sock = response.extensions['network_stream'].get_extra_info('socket')
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # an SSLSocket's own would meddle with who reads
+_LATER = 'a model that thinks goes on until its next chunk, though nobody waits for its sync stream'
+
+@probe('httpx', 'is_closed', 'http_version', 'extensions', 'network_stream', 'get_extra_info', without=_LATER, gives=bool)
+def _hang_up(response: Any) -> bool:
+    "Which socket a response of httpx is read from, and shut it, if nothing else uses it."
+    if response.is_closed or response.http_version != 'HTTP/1.1': return False
+    sock = response.extensions['network_stream'].get_extra_info('socket')
+    with suppress(OSError): socket.socket.shutdown(sock, socket.SHUT_RDWR)  # an SSLSocket's own would meddle with who reads
+    return True
 
 # %% ../../nbs/core/model.ipynb #e7e70f38
-def _read_by(thread: int | None) -> Iterator[Any]:
-    "The objects whose methods a thread is in, the innermost first."
-    frame = sys._current_frames().get(thread or 0)
+_HTTPX = 'httpx', 'httpx2'
+
+@probe('Python', 'sys._current_frames', 'f_locals', 'f_back', without=_LATER, gives=list)
+def _read_by(thread: int | None) -> list[Any]:
+    "Which responses of httpx a thread is about to read, the innermost first."
+    kinds = tuple(sys.modules[name].Response for name in _HTTPX if name in sys.modules)
+    frame, found = sys._current_frames().get(thread or 0), list[Any]()
     while frame:
-        yield frame.f_locals.get('self')
+        if isinstance(reader := frame.f_locals.get('self'), kinds): found.append(reader)
         frame = frame.f_back
+    return found
 
 # %% ../../nbs/core/model.ipynb #5dca7c2d
 class _Blocking:
     "A sync stream for a thread to step. Another thread may `cut` it off."
     def __init__(self, stream: Any):
-        self._given, self._cut = stream, False
-        self._opened = [stream] if _has(stream, '__iter__') else []  # what there is to close, the first thing last
+        self._given, self._cut, self._opened = stream, False, ExitStack()
         self._thread: int | None = None  # the one that steps it at the moment
+        if _has(stream, '__iter__'): self._own(stream)
+
+    def _own(self, opened: Any) -> None:
+        "Have it closed in the end, before what was opened earlier."
+        if close := getattr(opened, 'close', None): self._opened.callback(close)
 
     def __iter__(self) -> _Blocking:
-        stream = self._given if self._opened else self._given.__enter__()
+        stream = self._given
+        if not _has(stream, '__iter__'): self._own(stream := self._opened.enter_context(stream))
         self._chunks = iter(stream)
-        for opened in (self._given, stream, self._chunks):
-            if not any(opened is other for other in self._opened): self._opened.append(opened)
+        if self._chunks is not stream: self._own(self._chunks)
         return self
 
     def __next__(self) -> Any:
@@ -170,20 +208,19 @@ class _Blocking:
 
     def cut(self) -> None:
         self._cut = True
-        for reader in _read_by(self._thread): _hang_up(reader)
+        for response in _read_by(self._thread) or (): _hang_up(response)
 
     def close(self) -> None:
-        with suppress(Exception) if self._cut else suppress():
-            for stream in reversed(self._opened):
-                if not _has(stream, '__iter__'): stream.__exit__(None, None, None)
-                elif close := getattr(stream, 'close', None): close()
+        try: self._opened.close()
+        except Exception:
+            if not self._cut: raise
 
 # %% ../../nbs/core/model.ipynb #c0afa396
 def _adapt(stream: Any, blocking: list[_Blocking]) -> Any:
     "A source of the chunks of `stream`."
     _check_stream(stream)
-    if _is_async(stream): return _stepped(stream)
-    if _has(stream, '__await__'): return _awaited(stream, blocking)
+    if _is_async(stream): return _Stepped(stream)
+    if _has(stream, '__await__'): return _Awaited(stream, blocking)
     if _has(stream, '__aenter__') and not _has(stream, '__iter__'): return _entered(stream)
     if _has(stream, '__iter__') or _has(stream, '__enter__'):
         blocking.append(_Blocking(stream))
@@ -191,7 +228,11 @@ def _adapt(stream: Any, blocking: list[_Blocking]) -> Any:
     if inspect.iscoroutinefunction(stream) or inspect.isasyncgenfunction(stream): return _adapt(stream(), blocking)
     return lambda: _adapt(stream(), blocking)
 
-async def _awaited(stream: Awaitable[Any], blocking: list[_Blocking]) -> Any: return _adapt(await stream, blocking)
+class _Awaited(Awaitable[Any]):
+    "What an awaitable gives, adapted."
+    def __init__(self, stream: Any, blocking: list[_Blocking]): self._stream, self._blocking = stream, blocking
+    def __await__(self) -> Generator[Any, Any, Any]: return _adapt((yield from self._stream.__await__()), self._blocking)
+    def close(self) -> None: drop_source(self._stream)
 
 # %% ../../nbs/core/model.ipynb #290512a8
 class _Buffer:
@@ -265,24 +306,30 @@ class _Tasked(ABC):
     "A model's stream in a task, and the pieces of its text."
     def __init__(self, stream: Any, every: float, on_part: Callable[[Any], Any] | None):
         self.pieces, self._stream, self._on_part = _Pieces(every), stream, on_part
+        self._characters, self._said = codecs.getincrementaldecoder('utf-16-le')('replace'), False
         self._loop = asyncio._get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        self._ending = self._closing = False
+        self._ending = self._begun = self._closing = False
 
     def start(self) -> None:
         "Begin to step, unless that was done."
-        if not self._task and not self._ending: self._run(self._gather())
+        if not self._task and not self._ending: self._run(self._gather)
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(work)
+        self._task = self._loop.create_task(self._begin(work))
         self._task.add_done_callback(self._finish)
+
+    async def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._begun = True
+        await work()
 
     @abstractmethod
     async def _gather(self) -> None: "Step the stream, and close it."
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         error = failure(task)
+        if not self._begun: close_soon(self._stream)  # the loop was torn down before
         if self._ending and error and not task.cancelled(): logger.error("a model's stream failed as it was closed", exc_info=error)
         self.pieces.end(None if self._ending else error)
 
@@ -291,13 +338,11 @@ class _Gathering(_Tasked):
     "It puts what it reads into the buffer."
     async def _gather(self) -> None:
         blocking: list[_Blocking] = []
-        try: chunks: Any = await open_source(_adapt(self._stream, blocking))
-        except BaseException:
-            await _close(self._stream)
-            raise
+        chunks: Any = await open_source(_adapt(self._stream, blocking))
         try:
             async for chunk in chunks: await self._put(chunk)
-        except asyncio.CancelledError:
+            await self._put_text(b'', final=True)
+        except (asyncio.CancelledError, GeneratorExit):
             for stream in blocking: stream.cut()
             raise
         finally:
@@ -306,12 +351,17 @@ class _Gathering(_Tasked):
 
     async def _put(self, chunk: Any) -> None:
         text, more = _read(chunk)
-        if text: await self.pieces.put(text)
+        if not self._said: _check_piece(chunk)
+        if text: await self._put_text(text.encode('utf-16-le', 'surrogatepass'))
         if more and self._on_part:
             await self.pieces.empty()
             result = self._on_part(chunk)
             if _has(result, '__await__'): await result
         await asyncio.sleep(0)  # a stream that has much to give at once gives others their turn
+
+    async def _put_text(self, utf16: bytes, final: bool = False) -> None:
+        self._said = True
+        if text := self._characters.decode(utf16, final): await self.pieces.put(text)
 
 # %% ../../nbs/core/model.ipynb #05326c53
 _held: set[asyncio.Task[None]] = set()
@@ -323,7 +373,7 @@ class _Ending(_Gathering):
         if self._ending: return
         self._ending = True
         self.pieces.clear()
-        if not self._task: self._run(_close(self._stream))
+        if not self._task: self._run(partial(_close, self._stream))
         elif not self._task.done(): asyncio.get_running_loop().call_soon(self._interrupt)  # not at once: it may not have started
         if self._task:
             _held.add(self._task)
@@ -341,8 +391,12 @@ class _Ending(_Gathering):
     def drop(self) -> None:
         "Nobody has it any more. This may be any thread."
         if self._ending or self.pieces.ended: return
-        try: self._loop.call_soon_threadsafe(self.end) if self._loop else drop_source(self._stream)
-        except RuntimeError: drop_source(self._stream)  # the loop is closed
+        loop = self._loop or asyncio._get_running_loop()
+        try:
+            if loop: loop.call_soon_threadsafe(self.end)
+            else: close_apart(self._stream)
+        except RuntimeError:  # the loop is closed
+            if not self._begun: close_apart(self._stream, loop)
 
 # %% ../../nbs/core/model.ipynb #942ad38e
 def _check_every(every: Any) -> None:

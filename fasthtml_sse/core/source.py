@@ -8,7 +8,7 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/core/source.html.md"""
 from __future__ import annotations
 
 import asyncio, inspect, logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
@@ -22,8 +22,8 @@ from starlette.responses import Response
 from .event import ServerSentEvent, to_frame
 
 # %% auto #0
-__all__ = ['logger', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'Caller', 'TooManyThreads', 'check_source', 'drop_source',
-           'failure', 'Driver']
+__all__ = ['logger', 'LIMIT', 'HEARTBEAT', 'TURN', 'LINGER', 'Worker', 'Caller', 'TooManyThreads', 'drop_source', 'close_source',
+           'check_source', 'failure', 'Driver']
 
 # %% ../../nbs/core/source.ipynb #50857b25
 logger = logging.getLogger('fasthtml_sse')
@@ -89,11 +89,11 @@ _abandoned: set[Caller] = set()
 class Caller:
     "Calls functions in a thread of its own, for the running loop."
     def __init__(self) -> None:
-        self._loop, self._context, self._worker = asyncio.get_running_loop(), copy_context(), Worker('fasthtml_sse source')
+        self.loop, self._context, self._worker = asyncio.get_running_loop(), copy_context(), Worker('fasthtml_sse source')
 
     def call(self, fn: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         "Run `fn(*args)` in the thread; the future has its result."
-        future = self._loop.create_future()
+        future = self.loop.create_future()
         self._worker.call(partial(self._make, future, fn, args), future.set_exception)
         return future
 
@@ -117,7 +117,7 @@ class Caller:
         try: result = self._context.run(fn, *args)
         except (StopIteration, StopAsyncIteration) as e: error = RuntimeError(f'{fn!r} raised {e!r}')
         except BaseException as e: error = e
-        try: self._loop.call_soon_threadsafe(_settle, future, result, error)
+        try: self.loop.call_soon_threadsafe(_settle, future, result, error)
         except RuntimeError: pass  # the loop is closed, nobody waits any more
 
 # %% ../../nbs/core/source.ipynb #b0158a77
@@ -129,6 +129,69 @@ def check_threads() -> None:
     "Raise `TooManyThreads` where no other thread may be begun."
     if len(_abandoned) < ABANDONED: return
     raise TooManyThreads(f'{ABANDONED} threads of sync sources block, though their clients have left: give what they wait for a time limit')
+
+# %% ../../nbs/core/source.ipynb #537914c6
+def _begin_to_close(source: Any) -> Any:
+    "Close what can be closed. What that gives may have to be awaited."
+    close = getattr(source, 'aclose', None) or getattr(source, 'close', None)
+    return close() if close else None
+
+def steps_once(source: Any) -> bool:
+    "Whether a source is used up by its steps, or by being awaited."
+    return any(hasattr(type(source), method) for method in ('__next__', '__anext__', '__await__'))
+
+# %% ../../nbs/core/source.ipynb #8e8cdf52
+_closing: dict[int, asyncio.Task[None]] = {}  # what is being closed, by its id
+
+async def _finish_closing(source: Any, closing: Awaitable[Any]) -> None:
+    try: await closing
+    except Exception: logger.exception('a source that nobody wanted failed as it was closed')
+    finally: del _closing[id(source)]
+
+def _close_in(loop: asyncio.AbstractEventLoop, source: Any, closing: Awaitable[Any]) -> None:
+    _closing[id(source)] = loop.create_task(_finish_closing(source, closing))
+
+def _is_closed_in(loop: asyncio.AbstractEventLoop, source: Any, closing: Awaitable[Any]) -> bool:
+    "Have `closing` awaited in `loop`, if that is still open."
+    try:
+        if loop is asyncio._get_running_loop(): _close_in(loop, source, closing)
+        else: loop.call_soon_threadsafe(_close_in, loop, source, closing)
+    except RuntimeError: return False
+    return True
+
+# %% ../../nbs/core/source.ipynb #fa39b533
+def close_soon(
+    source: Any,  # Of any kind
+    loop: asyncio.AbstractEventLoop | None = None,  # The one it belongs to; by default the one that runs here
+) -> None:
+    "Close `source`: without waiting, without raising, from any thread."
+    try: closing: Any = _begin_to_close(source)
+    except Exception: return logger.exception('a source that nobody wanted failed as it was closed')
+    if not hasattr(type(closing), '__await__'): return
+    loop = loop or asyncio._get_running_loop()
+    if loop is None: logger.warning('%r stays open: it was dropped in a thread that knows no event loop', source)
+    elif _is_closed_in(loop, source, closing): return
+    if never_awaited := getattr(closing, 'close', None): never_awaited()
+
+# %% ../../nbs/core/source.ipynb #9a4e6b92
+def close_apart(source: Any, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    "As `close_soon`, in a thread of its own."
+    if inspect.iscoroutine(source): return source.close()  # which runs nothing
+    worker = Worker('fasthtml_sse closing')
+    worker.call(partial(close_soon, source, loop), refuse=lambda error: None)  # the process ends, and its connections with it
+    worker.stop()
+
+# %% ../../nbs/core/source.ipynb #cbef4c63
+def drop_source(source: Any) -> None:
+    "Close a source that will not be started. A generator that was not holds nothing."
+    if steps_once(source) and not (inspect.isgenerator(source) or inspect.isasyncgen(source)): close_soon(source)
+
+async def close_source(iterator: Any) -> None:
+    "Close an async iterator, or wait until that is done."
+    if is_closing := _closing.get(id(iterator)): await asyncio.wait({is_closing})
+    elif hasattr(type(iterator), '__anext__'):
+        closing: Any = _begin_to_close(iterator)
+        if hasattr(type(closing), '__await__'): await closing
 
 # %% ../../nbs/core/source.ipynb #fefdef56
 _exhausted = object()
@@ -155,14 +218,13 @@ class ThreadIterator:
         self._worker.stop()
         await closed
 
-    def _close(self) -> None: _close(self._iterator)
+    def _close(self) -> None:
+        opened = self._iterable if self._iterator is None and steps_once(self._iterable) else self._iterator
+        if close := getattr(opened, 'close', None): close()
 
     def _next(self) -> Any:
         if self._iterator is None: self._iterator = iter(self._iterable)
         return next(self._iterator, _exhausted)
-
-def _close(made: Any) -> None:
-    if close := getattr(made, 'close', None): close()
 
 # %% ../../nbs/core/source.ipynb #7d5d00e0
 _values = (str, bytes, bytearray, FT, Mapping, Response)
@@ -188,11 +250,22 @@ def needs_thread(source: Any) -> bool:
     is_async = inspect.iscoroutinefunction(source) or inspect.isasyncgenfunction(source)
     return not (is_async or _has(source, '__aiter__') or _has(source, '__await__'))
 
-# %% ../../nbs/core/source.ipynb #1a564d8e
+# %% ../../nbs/core/source.ipynb #a994e44a
 def _new_caller() -> Caller:
     check_threads()
     return Caller()
 
+async def _made(worker: Caller, make: Callable[[], Any]) -> Any:
+    "What `make` returns in the thread; if nobody waits for it any more, it is closed there."
+    made: list[Any] = []
+    try:
+        await worker.call(lambda: made.append(make()))
+        return made[0]
+    except (asyncio.CancelledError, GeneratorExit):
+        worker.abandon(lambda: close_soon(made.pop(), worker.loop) if made else None)
+        raise
+
+# %% ../../nbs/core/source.ipynb #1a564d8e
 async def _nothing() -> AsyncGenerator[Any, None]:
     for value in list[Any](): yield value
 
@@ -201,8 +274,8 @@ async def open_source(
     last_event_id: str | None = None,  # Passed to a callable that has a parameter of this name
     optional: bool = False,  # Whether a callable or an awaitable may give `None`, for no values
 ) -> AsyncIterator[Any]:  # Whatever it was, an async iterator; `close_source` closes it
-    "Find the iterator behind `source`. Raises `TypeError` where there is none."
-    worker = None
+    "Find the iterator behind `source`, or close what there is. Raises `TypeError` where there is no iterator."
+    given, worker = source, None
     try:
         for depth in range(10):
             if optional and depth and source is None: return _nothing()
@@ -217,29 +290,11 @@ async def open_source(
                 if _makes_without_blocking(source): source = make()
                 else: source = await _made(worker := worker or _new_caller(), make)
         raise TypeError(f'{source!r:.80} gives functions without end, and no source')
+    except BaseException:
+        drop_source(source) if source is given else close_soon(source)
+        raise
     finally:
         if worker: worker.stop()
-
-async def _made(worker: Caller, make: Callable[[], Any]) -> Any:
-    "What `make` returns in the thread; if nobody waits for it any more, it is closed there."
-    made: list[Any] = []
-    try:
-        await worker.call(lambda: made.append(make()))
-        return made[0]
-    except asyncio.CancelledError:
-        worker.abandon(lambda: _close(made[0]) if made else None)
-        raise
-
-# %% ../../nbs/core/source.ipynb #f5eeec65
-async def close_source(iterator: Any) -> None:
-    "Close `iterator`, where it can be closed."
-    closing: Any = iterator.aclose() if _has(iterator, 'aclose') else None
-    if hasattr(type(closing), '__await__'): await closing
-
-# %% ../../nbs/core/source.ipynb #1081281e
-def drop_source(source: Any) -> None:
-    "Let go of a source that will not be started: a coroutine would complain that it was never awaited."
-    if inspect.iscoroutine(source): source.close()
 
 # %% ../../nbs/core/source.ipynb #7cd22453
 LIMIT = 64 * 1024  # bytes that wait in a mailbox before its source has to
@@ -405,12 +460,17 @@ class Driver(_Ending):
         super().__init__()
         if needs_thread(source): check_threads()
         self._source, self._transform, self._last_event_id = source, transform, last_event_id
+        self._begun = False
 
     def on_ready(self, callback: Callable[[bool], None]) -> None:
         "Start. `callback(True)` is called, in a step of the source's task, as it suspends and frames wait; `callback(False)` at the end."
         self._notify, self._loop = callback, asyncio.get_running_loop()
         self._task = self._loop.create_task(Stepped(self._drive(), self._offer))
         self._task.add_done_callback(self._finish)
+
+    def _finish(self, task: asyncio.Task[Any] | None = None) -> None:
+        if task and not self._begun: drop_source(self._source)  # the loop was torn down before
+        super()._finish(task)
 
     def _offer(self) -> None:
         if self.pending: self._notify(True)
@@ -419,7 +479,7 @@ class Driver(_Ending):
     async def _pour(self, iterator: AsyncIterator[Any]) -> None: await pour(iterator, self._transform, self)
 
     async def _drive(self) -> None:
-        iterator = None
+        self._begun, iterator = True, None
         try:
             iterator = await self._open()
             await self._pour(iterator)

@@ -1,8 +1,9 @@
 "A model's stream: what counts as text, when it is given, and how the stream is closed."
-import asyncio, gc, math, socket, threading
+import asyncio, gc, logging, math, socket, threading
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from types import SimpleNamespace as Obj
 
+import httpx2
 import pytest
 from fasthtml.common import Div, FastHTML
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from fasthtml_sse import ServerSentEvent, sse, swap, tokens
 from fasthtml_sse.core import model, source
+from fasthtml_sse.core.servers import PROBES
 from fasthtml_sse.core.source import LIMIT
 from fasthtml_sse.testing import open_stream
 from tests.support.clock import PATIENCE, turns, until, virtual
@@ -190,7 +192,7 @@ def test_a_bad_pause_is_an_error_at_the_call(error, bad):
     with pytest.raises(TypeError, match='on_part must be a function, or None'): tokens(never(), on_part=1)
 
 UNKNOWN = [7, None, b'a', ('a',), Div('a', type='text'), {'text': 'a'}, Obj(content='a'), Obj(type='thread.message.delta'), ['a'],
-    {'choices': [{'delta': {'content': ['a']}}]}, {'type': 'response.output_text.delta', 'delta': 1}]
+    {'choices': [{'delta': {'content': ['a']}}]}, {'choices': [{'index': 0, 'output': 'a'}]}, {'choices': None}, {'type': 'response.output_text.delta', 'delta': 1}]
 
 @pytest.mark.parametrize('bad', UNKNOWN, ids=repr)
 @virtual
@@ -222,20 +224,21 @@ def delta(**delta): return {'type': 'content_block_delta', 'index': 0, 'delta': 
 
 ONLY_TEXT = [chat(content='x'), {'choices': [{'delta': {'content': 'x'}}]}, {'type': 'response.output_text.delta', 'delta': 'x'},
     delta(type='text_delta', text='x'), {'type': 'content_block_start', 'content_block': {'type': 'text', 'text': 'x'}},
-    {'type': 'chunk', 'chunk': chat(content='x'), 'snapshot': {}}]
+    {'type': 'chunk', 'chunk': chat(content='x'), 'snapshot': {}}, chat('0', content='x'), {'choices': [{'index': 0, 'text': 'x'}]}]
 BOTH = [chat(content='x', finish_reason='stop'), chat(content='x', usage={'total_tokens': 3}), chat(content='x', tool_calls=[{'id': '1'}]),
     chat(content='x', reasoning_content='Hm.'), {'choices': [*chat(content='x')['choices'], *chat(1, content='y')['choices']]}]
 NO_TEXT = [chat(content=''), chat(content=None, role='assistant'), chat(reasoning_content='Hm.'), chat(refusal='No.'), chat(1,
     content='another'),
-    {'choices': [], 'usage': {'total_tokens': 3}}, {'object': 'chat.completion', 'choices': [{'index': 0,
-    'message': {'content': 'all of it'}}]},
+    {'choices': [], 'usage': {'total_tokens': 3}}, {'choices': None, 'usage': {'total_tokens': 3}},
+    {'choices': [{'index': 0, 'finish_reason': None, 'content_filter_results': {}}]},
+    {'choices': [{'index': 0, 'message': {'role': 'assistant', 'content': None, 'tool_calls': ['call']}}]},
     {'choices': [{'index': 0, 'delta': None}]}, {'role': 'tool', 'tool_call_id': '1', 'content': 'sunny'},
     {'type': 'response.created', 'response': {}}, {'type': 'response.never.heard.of', 'delta': 'x', 'text': 'x'},
     {'type': 'response.reasoning_text.delta', 'delta': 'Hm.'}, {'type': 'response.completed', 'response': {'error': None}},
     {'type': 'message_start', 'message': {}}, {'type': 'ping'}, {'type': 'content_block_start', 'content_block': {'type': 'text',
     'text': ''}},
     delta(type='thinking_delta', thinking='Hm.'), delta(type='input_json_delta', partial_json='{'), delta(type='never_heard_of', text='x'),
-    {'type': 'message_stop', 'message': {}}, {'type': 'message', 'role': 'assistant', 'content': [{'type': 'text', 'text': 'all of it'}]},
+    {'type': 'message_stop', 'message': {}}, {'type': 'message', 'role': 'assistant', 'content': [{'type': 'thinking', 'thinking': 'Hm.'}]},
     {'type': 'tool_calls.function.arguments.done', 'name': 'f', 'arguments': '{}'}]
 REPEATED = [{'type': 'text', 'text': 'x', 'snapshot': 'x'}, {'type': 'thinking', 'thinking': 'x'}, {'type': 'content.delta', 'delta': 'x'},
     {'type': 'content.done', 'content': 'x'}, {'type': 'response.output_text.done', 'text': 'x'}, {'type': 'input_json',
@@ -254,6 +257,37 @@ async def test_a_chunk_is_known_by_its_shape(chunk, text, is_part, made):
     async def again():
         yield chunk
     assert ''.join(await all_of(again())) == text
+
+WHOLE = [{'object': 'chat.completion', 'choices': [{'index': 0, 'message': {'content': 'all of it'}}]},
+    {'type': 'message', 'role': 'assistant', 'content': [{'type': 'text', 'text': 'all of it'}]},
+    {'role': 'assistant', 'content': 'all of it'}]
+
+@pytest.mark.parametrize('made', [dict, both], ids=['dict', 'object'])
+@pytest.mark.parametrize('chunk', WHOLE, ids=repr)
+@virtual
+async def test_a_whole_answer_counts_only_as_what_repeats_the_pieces(chunk, made):
+    chunk, parts = made(chunk), []
+    async def stream(*chunks):
+        for each in chunks: yield each
+    assert await all_of(stream('a', chunk), on_part=parts.append) == ['a'] and parts == [chunk]
+    with pytest.raises(TypeError, match=f'a {type(chunk).__name__} is one whole answer: .*all of it.* stream=True'):
+        await all_of(stream(chat(role='assistant'), chunk))
+
+@virtual
+async def test_all_that_the_first_choice_says_is_text():
+    async def stream():
+        yield {'choices': [*chat(content='a')['choices'], *chat(content='b')['choices'], *chat(1, content='c')['choices']]}
+    assert await all_of(stream()) == ['ab']
+
+@pytest.mark.parametrize('every', [0, 0.05])
+@pytest.mark.parametrize('chunks, text', [(['a\ud83d', '', '\ude00b'], 'a😀b'), ([chat(content='\ud83d'), chat(content='\ude00')], '😀'),
+    (['\ud83d', {'type': 'ping'}, '\ude00'], '😀'), (['\ud83da', '\ude00', 'b\ud83d'], '�a�b�'), (['\ud83d\ude00'], '😀')], ids=ascii)
+@virtual
+async def test_a_character_in_two_halves_is_joined(chunks, text, every):
+    async def stream():
+        for each in chunks: yield each
+    pieces = await all_of(stream(), every=every)
+    assert ''.join(pieces) == text and all(piece.encode() for piece in pieces)
 
 FAILED = [{'type': 'error', 'message': 'overloaded', 'code': 'server_error'}, {'type': 'error', 'error': {'message': 'overloaded'}},
     {'type': 'response.failed', 'response': {'error': {'message': 'overloaded'}}}]
@@ -504,6 +538,64 @@ async def test_on_part_may_close_it():
     pieces = tokens(stream(), on_part=stop)
     assert await all_of_rest(pieces) == ['a'] and done == ['stopped']
 
+@pytest.mark.parametrize('make', [Stream, SyncStream])
+async def test_a_loop_that_is_torn_down_before_the_first_step_closes_it(make):
+    stream = make()
+    async def main():
+        pieces = tokens(stream)
+        return pieces, pieces.__anext__()  # its task has not begun
+    def run():
+        _, step = asyncio.run(main())
+        step.close()
+    await asyncio.to_thread(run)
+    await until(lambda: stream.closed, 0.001)
+    assert stream.closed == 1
+
+@pytest.mark.parametrize('where', ['in a thread', 'in the loop', 'in another loop', 'when its loop is closed'])
+async def test_what_was_made_in_a_thread_and_dropped_is_closed(where):
+    stream, kept = SyncStream(), []
+    def make(): kept.append(tokens(stream))
+    async def make_in_a_loop(): make()
+    if where in ('in another loop', 'when its loop is closed'): await asyncio.to_thread(asyncio.run, make_in_a_loop())
+    else: await asyncio.to_thread(make)
+    if where in ('in a thread', 'when its loop is closed'): await asyncio.to_thread(kept.clear)
+    else: kept.clear()
+    await until(lambda: stream.closed, 0.001)
+
+async def test_an_async_stream_that_no_loop_is_known_for_is_told_of(caplog, recwarn):
+    stream = Stream()
+    await asyncio.to_thread(lambda: tokens(stream) and None)
+    await until(lambda: caplog.messages, 0.001)
+    gc.collect()
+    assert 'stays open: it was dropped in a thread that knows no event loop' in caplog.text and 'Stream object' in caplog.text
+    assert not stream.closed and not [warning for warning in recwarn if 'never awaited' in str(warning.message)]
+
+@pytest.mark.parametrize('make', [Stream, SyncStream])
+async def test_a_bad_call_closes_the_stream(make):
+    with pytest.raises(ValueError, match='every must be'): tokens(stream := make(), every=-1)
+    await until(lambda: stream.closed)
+
+GIVEN = {'async stream': Stream, 'sync stream': SyncStream, 'coroutine': lambda: later([])}
+
+@pytest.mark.parametrize('given', GIVEN)
+async def test_what_a_function_makes_for_nobody_is_closed(given, recwarn):
+    may, called, made = threading.Event(), threading.Event(), []
+    def make():
+        called.set()
+        may.wait(PATIENCE)
+        made.append(GIVEN[given]())
+        return made[0]
+    pieces = tokens(make)
+    step = asyncio.ensure_future(anext(pieces))
+    await until(called.is_set, 0.001)
+    step.cancel()
+    await pieces.aclose()
+    may.set()
+    if given == 'coroutine': await until(lambda: made and made[0].cr_frame is None, 0.001)
+    else: await until(lambda: made and made[0].closed, 0.001)
+    gc.collect()
+    assert not [warning for warning in recwarn if 'never awaited' in str(warning.message)]
+
 def test_a_loop_that_is_torn_down_closes_it():
     stream, left = Stream('a'), []
     async def main():
@@ -575,13 +667,15 @@ async def test_who_leaves_while_a_sync_context_manager_is_entered_asks_for_no_ch
     await until(lambda: done, 0.001)
     assert done == ['left']
 
-class Connected(SyncStream):
-    "A sync stream that reads from a socket, and tells so as a response of httpx does."
+class Connected(httpx2.Response):
+    "A response that reads from a socket, as a stream."
     def __init__(self, is_closed, http_version):
-        super().__init__()
         self.ours, self.server = socket.socketpair()
-        self.is_closed, self.http_version = is_closed, http_version
-        self.extensions = {'network_stream': Obj(get_extra_info={'socket': self.ours}.get)}
+        network = Obj(get_extra_info={'socket': self.ours}.get)
+        super().__init__(200, stream=httpx2.SyncByteStream(), extensions={'network_stream': network, 'http_version': http_version.encode()})
+        self.is_closed, self.closed = is_closed, 0
+    def __iter__(self): return self
+    def close(self): self.closed += 1
     def __next__(self):
         if chunk := self.ours.recv(1): return chunk.decode()
         raise ConnectionError
@@ -605,6 +699,30 @@ async def test_only_a_connection_that_nobody_else_may_have_is_shut(is_closed, ht
         await until(lambda: stream.closed, 0.001)
     await turns()
     assert not [record for record in caplog.records if record.name == 'fasthtml_sse']  # that its thread was woken so is no error
+
+@pytest.mark.parametrize('look', [lambda: model._hang_up(Obj(is_closed=False)), lambda: model._hang_up(Obj(is_closed=False,
+    http_version='HTTP/1.1', extensions={})),
+    lambda: model._read_by('no thread')], ids=['response', 'socket', 'frames'])
+def test_where_httpx_or_python_is_different_the_log_says_so_once(look, caplog, monkeypatch):
+    if look() is not None: monkeypatch.delattr('sys._current_frames')
+    for probe in PROBES: monkeypatch.setattr(probe, 'holds', None)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING): assert [look(), look()] == [None, None]
+    said, = caplog.messages
+    assert 'is not as fasthtml-sse knows it' in said and 'until its next chunk' in said
+    assert sorted(probe.holds for probe in PROBES if probe.holds is not None) == [False]
+
+async def test_a_stream_whose_iterator_does_not_close_is_closed_itself():
+    class Bad:
+        def __iter__(self): return self
+        def __next__(self): return 'a'
+        def close(self): raise OSError('no connection')
+    class Outer(SyncStream):
+        def __iter__(self): return Bad()
+    pieces = tokens(stream := Outer(), every=0)
+    await anext(pieces)
+    await pieces.aclose()
+    await until(lambda: stream.closed, 0.001)
 
 
 # As a source
