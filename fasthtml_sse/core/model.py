@@ -16,7 +16,7 @@ from typing import Any
 
 from fastcore.xml import FT
 
-from .servers import probe
+from .servers import Probe
 from .source import LIMIT, LINGER, check_source, close_apart, close_soon, drop_source, failure, logger, open_source
 
 # %% auto #0
@@ -154,28 +154,28 @@ async def _entered(manager: Any) -> AsyncGenerator[Any, None]:
         async for chunk in chunks: yield chunk
 
 # %% ../../nbs/core/model.ipynb #2804818e
-_LATER = 'a model that thinks goes on until its next chunk, though nobody waits for its sync stream'
-
-@probe('httpx', 'is_closed', 'http_version', 'extensions', 'network_stream', 'get_extra_info', without=_LATER, gives=bool)
-def _hang_up(response: Any) -> bool:
-    "Which socket a response of httpx is read from, and shut it, if nothing else uses it."
-    if response.is_closed or response.http_version != 'HTTP/1.1': return False
+def _hang_up(response: Any) -> None:
+    "Shut the socket that a response of httpx is read from, if nothing else uses it."
+    if response.is_closed or response.http_version != 'HTTP/1.1': return
     sock = response.extensions['network_stream'].get_extra_info('socket')
     with suppress(OSError): socket.socket.shutdown(sock, socket.SHUT_RDWR)  # an SSLSocket's own would meddle with who reads
-    return True
 
 # %% ../../nbs/core/model.ipynb #e7e70f38
 _HTTPX = 'httpx', 'httpx2'
 
-@probe('Python', 'sys._current_frames', 'f_locals', 'f_back', without=_LATER, gives=list)
 def _read_by(thread: int | None) -> list[Any]:
-    "Which responses of httpx a thread is about to read, the innermost first."
+    "The responses of httpx whose methods a thread is in, the innermost first."
     kinds = tuple(sys.modules[name].Response for name in _HTTPX if name in sys.modules)
     frame, found = sys._current_frames().get(thread or 0), list[Any]()
     while frame:
         if isinstance(reader := frame.f_locals.get('self'), kinds): found.append(reader)
         frame = frame.f_back
     return found
+
+# %% ../../nbs/core/model.ipynb #e982318f
+_READER = Probe('Which socket a thread reads from', 'httpx or Python',
+    ('sys._current_frames', 'f_locals', 'is_closed', 'http_version', 'extensions', 'network_stream', 'get_extra_info'),
+    'a model that thinks goes on until its next chunk, though nobody has its sync stream any more')
 
 # %% ../../nbs/core/model.ipynb #5dca7c2d
 class _Blocking:
@@ -208,7 +208,9 @@ class _Blocking:
 
     def cut(self) -> None:
         self._cut = True
-        for response in _read_by(self._thread) or (): _hang_up(response)
+        try:
+            for response in _read_by(self._thread): _hang_up(response)
+        except Exception as e: _READER.note(e)
 
     def close(self) -> None:
         try: self._opened.close()
@@ -342,7 +344,7 @@ class _Gathering(_Tasked):
         try:
             async for chunk in chunks: await self._put(chunk)
             await self._put_text(b'', final=True)
-        except (asyncio.CancelledError, GeneratorExit):
+        except asyncio.CancelledError:
             for stream in blocking: stream.cut()
             raise
         finally:

@@ -261,7 +261,7 @@ async def _made(worker: Caller, make: Callable[[], Any]) -> Any:
     try:
         await worker.call(lambda: made.append(make()))
         return made[0]
-    except (asyncio.CancelledError, GeneratorExit):
+    except asyncio.CancelledError:
         worker.abandon(lambda: close_soon(made.pop(), worker.loop) if made else None)
         raise
 

@@ -7,7 +7,7 @@ import anthropic
 import openai
 import pytest
 
-from fasthtml_sse import Channel, tokens
+from fasthtml_sse import Channel, SSEStream, StreamConfig, tokens
 from tests.support.clock import PATIENCE, until
 from tests.support.models import HOSTILE, Model
 
@@ -118,6 +118,34 @@ async def test_a_run_that_is_stopped_hangs_up(stream_of, way, sync):
         assert await run.wait() == 'stopped'
         assert await asyncio.to_thread(model.calls[0].over.wait, PATIENCE)
         assert model.calls[0].left - stopped < 0.5
+
+@pytest.mark.parametrize('shown', ['a run', 'a page'])
+@each_kind
+@pytest.mark.parametrize('way', ['chat', 'response', 'message'])
+async def test_a_stream_that_is_made_in_a_thread_when_nobody_wants_it_any_more_is_closed(stream_of, way, sync, shown):
+    "As by a plain function whose request takes its time."
+    called, may, channel = threading.Event(), threading.Event(), Channel()
+    with Model(*'ab', waits=True) as model:
+        stream = stream_of(model, way, sync)
+        if not sync: stream = await stream
+        def answer():
+            made = stream() if sync else stream
+            called.set()
+            may.wait(PATIENCE)
+            return tokens(made)
+        async def leave_run():
+            run = await channel.run(answer, 'answer', text=True)
+            await asyncio.to_thread(called.wait, PATIENCE)
+            await channel.stop('answer')
+            assert await run.wait() == 'stopped'
+        async def leave_page():
+            step = asyncio.ensure_future(anext(SSEStream(StreamConfig(send_initial_message=False)).stream(answer)))
+            await asyncio.to_thread(called.wait, PATIENCE)
+            step.cancel()
+            await asyncio.wait({step})
+        await (leave_run() if shown == 'a run' else leave_page())
+        may.set()
+        assert await asyncio.to_thread(model.calls[0].over.wait, PATIENCE) and model.calls[0].left
 
 async def test_a_stream_that_nobody_wants_is_closed_unstarted(stream_of):
     "As by a second click, which attaches to the run of the first."

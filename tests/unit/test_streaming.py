@@ -1,15 +1,16 @@
 "SSEStream, StreamConfig and @sse: the frames, and how a stream ends."
-import asyncio, functools, logging, math, threading
-from contextlib import aclosing
+import asyncio, functools, gc, logging, math, threading
+from contextlib import aclosing, contextmanager
+from itertools import product
 
 import anyio, pytest
 from fasthtml.common import Div, NotStr, fast_app
 from fasthtml.core import EventStream
 from hypothesis import given, settings, strategies as st
 
-from fasthtml_sse import EventParser, Frame, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
+from fasthtml_sse import Channel, EventParser, Frame, SSEResponse, SSEStream, ServerSentEvent, StreamConfig, end_streams, sse
 from fasthtml_sse.core.event import FrameStr
-from fasthtml_sse.core.source import LINGER
+from fasthtml_sse.core.source import LINGER, Driver, TooManyThreads
 from fasthtml_sse.testing import open_stream
 from tests.support.clock import PATIENCE, turns, until, virtual
 
@@ -430,6 +431,129 @@ async def test_what_a_slow_function_makes_for_nobody_is_closed():
         with pytest.raises(asyncio.CancelledError): await step
     finally: release.set()
     assert await asyncio.to_thread(closed.wait, PATIENCE)
+
+class AsyncHeld:
+    "As the stream of an async SDK: it holds a connection, and its close is awaited."
+    closed = 0
+    def __aiter__(self): return self
+    async def __anext__(self): return 'x'
+    async def close(self):
+        await asyncio.sleep(0)
+        self.closed += 1
+
+class AsyncIterator(AsyncHeld):
+    async def aclose(self): await super().close()
+
+class SyncHeld:
+    closed = 0
+    def __iter__(self): return self
+    def __next__(self): return 'x'
+    def close(self): self.closed += 1
+
+class Late(SyncHeld):
+    "What an awaitable holds, before it was awaited."
+    __iter__ = __next__ = None
+    def __await__(self): yield
+
+HELD = [AsyncHeld, AsyncIterator, SyncHeld, Late]
+each_held = pytest.mark.parametrize('held', HELD)
+
+@contextmanager
+def blocked_source(make):
+    "A function that is in its thread until it may go on, and what it has made."
+    called, may, made = threading.Event(), threading.Event(), []
+    def source():
+        called.set()
+        may.wait(PATIENCE)
+        made.append(make())
+        return made[0]
+    try: yield source, called, may, made
+    finally: may.set()
+
+@pytest.mark.parametrize('leaves', ['reader', 'loop'])
+@each_held
+async def test_what_is_made_when_nobody_wants_it_any_more_is_closed(held, leaves, recwarn):
+    with blocked_source(held) as (source, called, may, made):
+        async def read():
+            frames = SSEStream(StreamConfig(**BARE)).stream(source)
+            step = asyncio.ensure_future(anext(frames))
+            await until(called.is_set, 0.001)
+            if leaves == 'reader':
+                step.cancel()
+                await asyncio.wait({step})
+        if leaves == 'reader': await read()
+        else: await asyncio.to_thread(asyncio.run, read())
+    await until(lambda: made, 0.001)
+    if leaves == 'reader' or held in (SyncHeld, Late): await until(lambda: made[0].closed, 0.001)
+    gc.collect()
+    assert not [warning for warning in recwarn if 'close' in str(warning.message)]  # was never awaited
+
+@pytest.mark.parametrize('first', ['next', 'anext'])
+async def test_a_generator_that_was_begun_and_is_not_wanted_is_closed(first):
+    closed = threading.Event()
+    def numbers():
+        try: yield from range(9)
+        finally: closed.set()
+    async def later():
+        try:
+            for n in range(9): yield n
+        finally: closed.set()
+    begun = numbers() if first == 'next' else later()
+    next(begun) if first == 'next' else await anext(begun)
+    with blocked_source(lambda: begun) as (source, called, may, made):
+        step = asyncio.ensure_future(anext(SSEStream(StreamConfig(**BARE)).stream(source)))
+        await until(called.is_set, 0.001)
+        step.cancel()
+        await asyncio.wait({step})
+    assert await asyncio.to_thread(closed.wait, PATIENCE)
+
+@pytest.mark.parametrize('how, held', [*product(['HEAD', 'stopped', 'torn down', 'a run of that name'], HELD),
+    *product(['ended by who makes it'], HELD[:3])])
+async def test_a_source_that_is_never_started_is_closed_once(how, held):
+    source, stream = held(), SSEStream(StreamConfig(**BARE))
+    if how == 'HEAD':
+        async def send(message): pass
+        await SSEResponse(source)({'type': 'http', 'method': 'HEAD', 'headers': []}, None, send)
+    elif how == 'stopped':
+        stream.stop()
+        assert [frame async for frame in stream.stream(source)] == []
+    elif how == 'ended by who makes it':
+        async def make():
+            driver.end()
+            return source
+        driver = Driver(make)
+        driver.on_ready(lambda in_task: None)
+    elif how == 'torn down':
+        async def main(): Driver(source).on_ready(lambda in_task: None)
+        await asyncio.to_thread(asyncio.run, main())
+    else:
+        channel = Channel()
+        await channel.run(forever, 'job')
+        await channel.run(source, 'job')
+        await channel.aclose()
+    await until(lambda: source.closed)
+    await asyncio.sleep(0.01)
+    assert source.closed == 1
+
+async def test_what_was_made_and_cannot_have_a_thread_is_closed(monkeypatch):
+    monkeypatch.setattr('fasthtml_sse.core.source.ABANDONED', 0)
+    source = SyncHeld()
+    async def make(): return source
+    with pytest.raises(TooManyThreads): await frames(make)
+    assert source.closed == 1
+
+async def test_an_error_of_what_nobody_wants_is_logged(caplog):
+    class Bad(SyncHeld):
+        def close(self): raise OSError('no connection')
+    class AsyncBad(AsyncHeld):
+        async def close(self): raise OSError('no connection')
+    for source in (Bad(), AsyncBad()):
+        caplog.clear()
+        stream = SSEStream(StreamConfig(**BARE))
+        stream.stop()
+        assert [frame async for frame in stream.stream(source)] == []
+        await until(lambda: caplog.messages)
+        assert caplog.messages == ['a source that nobody wanted failed as it was closed'] and 'no connection' in caplog.text
 
 def test_a_thread_that_outlives_its_loop_says_nothing():
     release, threads = threading.Event(), []
