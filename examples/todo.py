@@ -47,7 +47,7 @@ async def index():
     look = ('No handler publishes here. The table does, in the same transaction, whoever writes to it: you in two windows, or a '
             'terminal of this machine, by the command below. What you type in a row stays while others change the list.')
     return example('To do', look, Div(
-        Form(Input(name='title', placeholder='What is to be done?', required=True, maxlength=LONG, autocomplete='off', aria_label='New title'),
+        Form(Input(name='title', placeholder='What is to be done?', required=True, maxlength=LONG, autocomplete='off', aria_label='New'),
              Button('Add'), hx_post=add, hx_on__after_request='if (event.detail.successful) this.reset()'),
         todo_list(), hx_swap='none', cls='todo'),
         Pre(Code(f'{shell} {shlex.quote(str(file))} "insert into todo (title) values (\'From a terminal\')"'), tabindex=0, cls='command'),
