@@ -1,5 +1,5 @@
 "Serve the gallery on this machine: on the port that `PORT` names, else on a free one."
-import os, socket, sys
+import os, signal, socket, sys
 from contextlib import suppress
 
 import uvicorn
@@ -13,6 +13,7 @@ def listen(port):
 
 def main():
     sock = listen(int(os.environ.get('PORT') or 0))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that temporary files go
     print(f'Gallery: http://127.0.0.1:{sock.getsockname()[1]}', flush=True)
     with suppress(KeyboardInterrupt): uvicorn.Server(uvicorn.Config(app, log_level='warning')).run([sock])
 

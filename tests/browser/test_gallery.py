@@ -1,9 +1,11 @@
 "The gallery in Chromium: visitors who see what others do."
+import subprocess
+
 import pytest
 
 from examples import layout
 from examples.gallery import app
-from tests.support.gallery import fresh_chats, fresh_oven, fresh_places, fresh_rooms
+from tests.support.gallery import fresh_chats, fresh_oven, fresh_places, fresh_rooms, fresh_todo, shell_command, still_cells
 
 from .live import serve
 from .pages import HURRY, until
@@ -222,3 +224,40 @@ def test_a_job_tells_its_pages_that_it_is_done_or_failed_or_lost(visit, oven):
         site.start()
         until_shown(eve, '#job p', 'The server was restarted, and the job is lost.')
         assert bob.text_content('#job p') == 'All 6 loaves are baked.'
+
+
+def until_titles(page, *titles):
+    page.wait_for_function("""titles => {
+        const shown = [...document.querySelectorAll('#todos [name=title]')].map(field => field.getAttribute('value'))
+        return JSON.stringify(shown) == JSON.stringify(titles) }""", arg=[*titles])
+
+
+def test_two_windows_and_a_shell_change_one_list_and_keep_what_is_typed_in_a_row(visit):
+    fresh_todo('one', 'two', 'three')
+    with serve(app) as site:
+        ann, bob = (visit(f'{site.url}/todo/') for _ in range(2))
+        ann.fill('#todo-2 [name=title]', 'two, and a half')
+        bob.fill('.todo form input', '<b>four</b>')
+        bob.press('.todo form input', 'Enter')
+        bob.check('#todo-2 [type=checkbox]')
+        subprocess.run(shell_command(bob.content()), shell=True, check=True, timeout=20)
+        bob.click('#todo-1 button')
+        for page in (ann, bob): until_titles(page, 'two', 'three', '<b>four</b>', 'From a terminal')
+        assert ann.input_value('#todo-2 [name=title]') == 'two, and a half' and ann.is_checked('#todo-2 [type=checkbox]')
+        assert ann.evaluate('document.activeElement.closest("li").id') == 'todo-2' and bob.input_value('.todo form input') == ''
+        ann.press('#todo-2 [name=title]', 'Enter')
+        ann.uncheck('#todo-2 [type=checkbox]')
+        for page in (ann, bob):
+            until_titles(page, 'two, and a half', 'three', '<b>four</b>', 'From a terminal')
+            page.wait_for_selector('#todo-2 [type=checkbox]:not(:checked)')
+            assert page.text_content('#todos p') == '4 of 4 to do'
+
+
+def test_a_cell_that_one_visitor_clicks_lives_for_the_other(visit, monkeypatch):
+    still_cells(monkeypatch)
+    with serve(app) as site:
+        ann, bob = (visit(f'{site.url}/cells/') for _ in range(2))
+        ann.click('#cells tr:nth-child(21) td:nth-child(11)')
+        for page in (ann, bob):
+            page.wait_for_selector('#cells tr:nth-child(21) td:nth-child(11).alive')
+            assert page.locator('#cells .alive').count() == 10  # with what has fallen into the corner

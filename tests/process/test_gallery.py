@@ -43,9 +43,9 @@ async def test_a_page_shows_what_a_script_publishes_also_while_nobody_serves(new
         assert '<span>Hello</span>' in (await s.next(timeout=5)).data
 
 
-@pytest.mark.parametrize('sig, code', [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)], ids=['SIGTERM', 'Ctrl-C'])
-def test_the_gallery_prints_its_address_serves_there_and_stops_at_once_with_a_stream_open(sig, code, tmp_path):
-    env = {k: v for k, v in os.environ.items() if k != 'PORT'} | {'PYTHONPATH': str(ROOT)}
+@pytest.mark.parametrize('sig, code', [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 0)], ids=['SIGTERM', 'Ctrl-C'])
+def test_the_gallery_prints_its_address_serves_there_and_stops_at_once_with_a_stream_open_and_its_table_removed(sig, code, tmp_path):
+    env = {k: v for k, v in os.environ.items() if k != 'PORT'} | {'PYTHONPATH': str(ROOT), 'TMPDIR': str(tmp_path)}
     run = [sys.executable, '-m', 'examples']
     with subprocess.Popen(run, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -55,14 +55,14 @@ def test_the_gallery_prints_its_address_serves_there_and_stops_at_once_with_a_st
             assert (answer := server.getresponse()).status == 200 and b'Clock' in answer.read()
             server.request('GET', '/clock/ticks')
             stream = server.getresponse()
-            assert stream.readline() == b': Connected\n'
+            assert stream.readline() == b': Connected\n' and [*tmp_path.glob('*/todo.db')]
             process.send_signal(sig)
             assert process.wait(timeout=2) == code
             assert b'retry: ' in stream.read()
             server.close()
             assert process.stderr.read() == ''
         finally: process.kill()
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.iterdir() if not path.match(script.FILE.name + '*')]
 
 
 def test_a_port_that_is_taken_is_named():

@@ -1,12 +1,13 @@
 "The gallery as it is when it starts, and its pages."
 import asyncio, re
 from collections import deque
+from html import unescape
 from threading import Semaphore
 from types import SimpleNamespace
 
 from fasthtml.common import Client
 
-from examples import answer, chat, job, plan
+from examples import answer, cells, chat, job, plan, todo
 from examples.gallery import app
 from fasthtml_sse import Channel, MemoryLog
 
@@ -71,3 +72,25 @@ def fresh_oven(monkeypatch, loaves=6):
     monkeypatch.setattr(job, 'jobs', Channel())
     monkeypatch.setattr(job, 'LOAVES', loaves)
     return oven
+
+
+def fresh_todo(*titles):
+    "A list of so many things to do, the first of which has the number 1."
+    todo.db.execute('delete from todo')
+    todo.todo.insert_all([dict(title=title) for title in titles])
+    return todo.todo
+
+
+def shell_command(html):
+    "What the page says that one may type into a shell."
+    return unescape(re.search('<pre[^>]*class="command"[^>]*><code>(.*?)</code>', html, re.DOTALL)[1])
+
+
+def still_cells(monkeypatch, every=0.2):
+    "A board on which nothing lives, until somebody clicks, and nothing dies."
+    monkeypatch.setattr(cells, 'life', Channel())
+    monkeypatch.setattr(cells, 'boards', cells.life.live(cells.next_board, every=every))
+    monkeypatch.setattr(cells, 'board', cells.Board())
+    monkeypatch.setattr(cells, 'next_cells', set)
+    monkeypatch.setattr(cells, 'randrange', lambda size: size - 1)  # what falls in falls into a corner
+    return cells.board

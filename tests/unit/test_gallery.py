@@ -1,5 +1,5 @@
 "The gallery: every page has its parts, and every stream does what its page says."
-import asyncio, re, runpy, sys
+import asyncio, re, runpy, subprocess, sys
 from collections import deque
 from html import escape, unescape
 from itertools import count
@@ -7,18 +7,20 @@ from itertools import count
 import pytest
 from fasthtml.common import Client, to_xml
 
-from examples import answer, board, chat, clock, deploy, job, layout, plan, script, tabs
+from examples import answer, board, cells, chat, clock, deploy, job, layout, plan, script, tabs, todo
 from examples.gallery import app
 from fasthtml_sse import Channel, LogError, MemoryLog
 from fasthtml_sse.testing import open_stream
 from tests.support import ROOT
 from tests.support.clock import PATIENCE
-from tests.support.gallery import fresh_chats, fresh_oven, fresh_places, fresh_rooms, page, position
+from tests.support.gallery import (
+    fresh_chats, fresh_oven, fresh_places, fresh_rooms, fresh_todo, page, position, shell_command, still_cells,
+)
 
 
 def test_the_index_leads_to_every_example():
     home = page('/')
-    for example in (clock, answer, job, deploy, board, chat, plan, tabs, script): assert f'href="{example.index}"' in home
+    for example in (clock, answer, job, deploy, todo, board, chat, plan, cells, tabs, script): assert f'href="{example.index}"' in home
 
 
 @pytest.mark.parametrize('path, parts', [
@@ -32,6 +34,8 @@ def test_the_index_leads_to_every_example():
         'id="messages"', 'role="log"', 'hx-post="/chat/send?room=Lobby"', 'aria-current="page"',
         '<sse-source src="/chat/events?room=Lobby"',
     )),
+    ('/todo/', ('id="todos"', 'hx-post="/todo/add"', 'insert into todo', '<sse-source src="/todo/changes" after="')),
+    ('/cells/', ('id="cells"', 'hx-post="/cells/sow"', '<sse-source src="/cells/changes"')),
     ('/plan/', ('id="stage-1"', 'aria-labelledby="name-3"', '<sse-source src="/plan/changes"')),
     ('/tabs/', ('id="streams"', 'id="notes"', 'src="/tabs.js"', '<sse-source src="/tabs/events"', 'shared')),
 ])
@@ -418,3 +422,73 @@ def test_the_button_says_hello(notes):
     address = re.search('hx-post="(.*?)"', page('/tabs/'))[1]
     assert Client(app).post(address).status_code < 300
     assert re.search(r'Tab \d+ says hello', to_xml(notes[-1]))
+
+
+def titles(html): return [unescape(title) for title in re.findall(r'name="title" value="(.*?)"', html)]
+
+
+@pytest.mark.anyio
+async def test_whoever_changes_the_table_changes_the_pages_also_a_shell():
+    fresh_todo('one', 'two')
+    html, visitor = page('/todo/'), Client(app)
+    assert titles(html) == ['one', 'two'] and '2 of 2 to do' in html
+    async with open_stream(app, '/todo/changes', last_event_id=position(html)) as s:
+        visitor.post('/todo/add', data=dict(title=' <three> '))
+        assert titles((await s.next(timeout=PATIENCE)).data) == ['one', 'two', '<three>']
+        visitor.post('/todo/tick?id=1', data=dict(done='1'))
+        event = await s.next(timeout=PATIENCE)
+        assert 'hx-swap-oob="outerMorph:#todos"' in event.data and event.data.count(' checked') == 1 and '2 of 3 to do' in event.data
+        visitor.post('/todo/rename?id=2', data=dict(title='Two'))
+        assert titles((await s.next(timeout=PATIENCE)).data) == ['one', 'Two', '<three>']
+        visitor.post('/todo/tick?id=1')
+        assert ' checked' not in (await s.next(timeout=PATIENCE)).data
+        subprocess.run(shell_command(html), shell=True, check=True, timeout=20)
+        assert titles((await s.next(timeout=PATIENCE)).data) == ['one', 'Two', '<three>', 'From a terminal']
+        visitor.post('/todo/remove?id=1')
+        assert titles((await s.next(timeout=PATIENCE)).data) == ['Two', '<three>', 'From a terminal']
+
+
+def test_a_list_stays_short_whoever_writes_and_a_title_that_is_cleared_takes_its_row_along():
+    table = fresh_todo(*map(str, range(todo.KEPT)))
+    for _ in range(3): subprocess.run(shell_command(page('/todo/')), shell=True, check=True, timeout=20)
+    assert len(table()) == todo.KEPT
+    visitor = Client(app)
+    visitor.post('/todo/add', data=dict(title='x' * 99))
+    visitor.post('/todo/add', data=dict(title='  '))
+    assert [row['title'] for row in table(order_by='id')] == ['4', '5', '6', '7', '8', '9', *['From a terminal'] * 3, 'x' * todo.LONG]
+    visitor.post('/todo/rename?id=5', data=dict(title=' '))
+    assert len(table()) == todo.KEPT - 1 and min(row['id'] for row in table()) == 6
+    for change in ('rename', 'tick', 'remove'): assert visitor.post(f'/todo/{change}?id=5', data=dict(title='again')).status_code < 300
+    assert len(table()) == todo.KEPT - 1
+
+
+def test_cells_live_and_die_by_the_rules_on_a_board_without_edges():
+    edge = cells.SIZE - 1
+    row, column = {(edge, 0), (0, 0), (1, 0)}, {(0, edge), (0, 0), (0, 1)}
+    assert cells.next_cells(row) == column and cells.next_cells(column) == row
+    block = {(7, 7), (7, 8), (8, 7), (8, 8)}
+    assert cells.next_cells(block) == block and cells.next_cells({(7, 7), (7, 8)}) == set()
+
+
+def alive(html):
+    "Which cells of a board live."
+    rows = [re.findall('<td(.*?)>', row) for row in html.split('<tr>')[1:]]
+    assert [len(row) for row in rows] == [cells.SIZE] * cells.SIZE
+    return {(x, y) for y, row in enumerate(rows) for x, cell in enumerate(row) if 'alive' in cell}
+
+
+@pytest.mark.anyio
+async def test_a_board_goes_on_while_somebody_looks_and_shows_what_is_sown(monkeypatch):
+    board = still_cells(monkeypatch, every=0.01)
+    corner, spot = (set(cells.around(at, at, cells.SEED)) for at in (cells.SIZE - 1, 20))
+    assert alive(page('/cells/')) == set() and board.generation == 0
+    async with open_stream(app, '/cells/changes') as s:
+        assert alive((await s.next(timeout=PATIENCE)).data) == corner
+        Client(app).post('/cells/sow', data=dict(x=20, y=20))
+        while alive((await s.next(timeout=PATIENCE)).data) != corner | spot: pass
+    seen = board.generation
+    await asyncio.sleep(5 * 0.01)
+    assert 1 < seen and board.generation <= seen + 1
+    async with open_stream(app, '/cells/changes') as s:
+        assert f'Generation {board.generation + 1}' in (await s.next(timeout=PATIENCE)).data
+        while f'Generation {seen + 5}' not in (await s.next(timeout=PATIENCE)).data: pass
