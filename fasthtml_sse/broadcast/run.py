@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio, inspect, json, os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from secrets import token_hex, token_urlsafe
@@ -668,9 +668,8 @@ class _Keeping(_Renewing):
 async def close_unstarted(source: Any) -> None:
     "Let go of a source that is not needed."
     drop_source(source)
-    if inspect.iscoroutine(source): return
-    await close_source(source)
-    if isinstance(source, Iterator) and (close := getattr(source, 'close', None)): await asyncio.to_thread(close)
+    await close_source(source)  # as far as the other has begun to
+    if inspect.isgenerator(source): source.close()
 
 # %% ../../nbs/broadcast/run.ipynb #72637910
 class _Checking(_Keeping):
