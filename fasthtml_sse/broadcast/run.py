@@ -233,6 +233,7 @@ class _Owned:
         self._leaving = False  # whether there is no time
         self._words: dict[str, bytes | None] = {}  # the last ones, by the state
         self._tried: str | None = None  # the state that it may have ended with
+        self._state_at_end: str | None = None  # the one that it has
 
     async def publish(self, frame: bytes) -> None: await self._log.aappend(Post(self.id, frame))
 
@@ -282,8 +283,9 @@ class _Overtaken(_Judging):
 
     async def _compare(self) -> None:
         "Say so if another process has ended it otherwise."
-        end, state = (await self._log.fetch_ends(frozenset([self.id]))).get(self.id), self._state(Claim())
-        if end and end.state not in (state, self._tried):
+        end = (await self._log.fetch_ends(frozenset([self.id]))).get(self.id)
+        self._state_at_end = end.state if end else None
+        if end and end.state not in (self._state(Claim()), self._tried):
             logger.warning('run %r was ended by another process (%s), and its source is closed here', self.id, end.state)
 
 # %% ../../nbs/broadcast/run.ipynb #7d9df8bf
@@ -301,6 +303,7 @@ class _Telling(_Overtaken):
         self._tried = state
         try: await self._hurried(self._log.aappend(Post(self.id, frame, OF_RUN + state, Change(key_of(self.id), record, None))))
         except Refused: return False  # the record has changed meanwhile
+        self._state_at_end = state
         return True
 
 # %% ../../nbs/broadcast/run.ipynb #a51b58c9
@@ -341,7 +344,7 @@ class _Driven(_Insisting):
     def __init__(self, log: Log, id: str, options: Options, source: Any, lease: Lease, home: Home):
         super().__init__(log, id, lease.owner, options, source)
         self.lease, self.unwatched, self.seen = lease, options.unwatched, monotonic()
-        self.over, self.adrift = Future[None](), False  # `adrift`: without an end, and nobody drives it
+        self.over, self.adrift = Future[str | None](), False  # `adrift`: without an end, and nobody drives it
         self._hub, self._ended, self._home = Hub.here(), asyncio.Event(), home
         self._hub.add(self)
         self.task = self.loop.create_task(self._go())
@@ -355,7 +358,7 @@ class _Driven(_Insisting):
         if self.over.done(): return
         self._hub.discard(self)
         self._home.forget(self)
-        self.over.set_result(None)
+        self.over.set_result(self._state_at_end)
 
 # %% ../../nbs/broadcast/run.ipynb #31ab7f38
 class Running(_Driven):
@@ -394,13 +397,15 @@ class Run:
         state: str,  # `'running'`, `'done'`, `'failed'`, `'stopped'` or `'lost'`
         known: Known | None = None,  # The runs that it is one of; without them its state stays
         owner: str = '',  # Who drives it
+        over: Future[str | None] | None = None,  # If that is this process: what gets its state at its end
     ):
         self.id, self.owner = id, owner
-        self._state, self._known = state, known
+        self._state, self._known, self._over = state, known, over
 
     @property
     def state(self) -> str:
         "`'running'`, `'done'`, `'failed'`, `'stopped'` or `'lost'`, as far as this process knows."
+        if self._state == 'running' and self._over and self._over.done(): self._state = self._over.result() or 'running'
         if self._state == 'running' and self._known: self._state = self._known.state_of(self.id)
         return self._state
 
@@ -500,7 +505,7 @@ class _Finding(_Recalling):
     async def find(self, id: str) -> Run | None:
         "The run of this id, wherever it is or was; `None` if there is none."
         end = self._end_at_hand(id)
-        if not end and (running := self._driven.get(id)): return Run(id, 'running', self, running.owner)
+        if not end and (running := self._driven.get(id)): return Run(id, 'running', self, running.owner, running.over)
         if not end and (record := await self._log.arecord(key_of(id))): return Run(id, 'running', self, record.owner)
         end = end or (await self._log.fetch_ends(frozenset([id]))).get(id)
         return Run(id, end.state, self) if end and end.of_run else None
@@ -718,7 +723,7 @@ class _Beginning(_Starting):
         self._driven[id] = running = Running(self._log, id, options, source, lease, self)
         self._keeper.start()
         self._keep(self._heed_early_stop(running, claim))
-        return Run(id, 'running', self, lease.owner)
+        return Run(id, 'running', self, lease.owner, running.over)
 
     async def _heed_early_stop(self, running: Running, claim: Record) -> None:
         with suppress(Closed):
