@@ -249,8 +249,8 @@ def test_two_windows_and_a_shell_change_one_list_and_keep_what_is_typed_in_a_row
         ann.uncheck('#todo-2 [type=checkbox]')
         for page in (ann, bob):
             until_titles(page, 'two, and a half', 'three', '<b>four</b>', 'From a terminal')
-            page.wait_for_selector('#todo-2 [type=checkbox]:not(:checked)')
-            assert page.text_content('#todos p') == '4 of 4 to do'
+            until_shown(page, '#todos p', '4 of 4 to do')
+            assert not page.is_checked('#todo-2 [type=checkbox]')
 
 
 def test_a_cell_that_one_visitor_clicks_lives_for_the_other(visit, monkeypatch):
