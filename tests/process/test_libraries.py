@@ -6,6 +6,7 @@ import apsw, pytest
 from fasthtml_sse import Channel, LogError
 from tests.support import ROOT
 from tests.support.tables import EACH, app, by_apsw, by_fastlite, by_sqlite3, close, opened
+from tests.support.writers import ENOUGH
 
 pytestmark = pytest.mark.anyio
 each_library = pytest.mark.parametrize('connect', EACH)
@@ -30,7 +31,7 @@ def check_written(pair, found):
     kept = {name: wrote[name] - wrote[f'{name}, undone'] for name in ('one', 'two')}
     assert found['rows'] == stored['todo'] == sum(kept.values()) and stored.pop('') == 2
     assert stored == found['read'] == kept | {'log': wrote['log'], 'todo': found['rows']}
-    assert all(wrote[name] > 10 for name in ('one', 'two', 'log'))
+    assert all(wrote[name] > ENOUGH for name in ('one', 'two', 'log'))
     assert found['apsw'] == (pair in ('apsw', 'fastlite'))
 
 async def test_threads_of_app_and_log_write_to_one_file(tmp_path):
