@@ -16,14 +16,13 @@ KEPT, LONG = 10, 60  # how many rows the table holds, and letters a title
 GONE = suppress(NotFoundError)  # somebody else was faster
 
 folder = TemporaryDirectory(prefix='fasthtml-sse-')  # it goes when the server does
-file = Path(folder.name)/'todo.db'
-db = database(file)
+db = database(f'{folder.name}/todo.db')
 todo = db.t.todo.create(id=int, title=str, done=bool, pk='id', not_null=['title'], defaults=dict(done=False))
 db.execute('create trigger few after insert on todo begin '
            f'delete from todo where id not in (select id from todo order by id desc limit {KEPT}); end')
 todo.insert_all([dict(title='Feed the starter'), dict(title='Buy rye flour', done=True), dict(title='Sharpen the bread knife')])
 
-shell = shlex.join(['sqlite3'] if which('sqlite3') else [sys.executable, '-m', 'apsw'])
+shell = shlex.join([*(['sqlite3'] if which('sqlite3') else [sys.executable, '-m', 'apsw']), f'{folder.name}/todo.db'])
 
 data = Channel(db)
 data.publish_table('todo')
@@ -36,8 +35,7 @@ def item(id, title, done):
 def todo_list():
     "What pages show of the table."
     rows = todo(order_by='id')
-    left = sum(not row['done'] for row in rows)
-    return Div(Ul(*[item(**row) for row in rows]), P(f'{left} of {len(rows)} to do'), id='todos')
+    return Div(Ul(*[item(**row) for row in rows]), P(sum(not row['done'] for row in rows), f' of {len(rows)} to do'), id='todos')
 
 todos = data.live(todo_list, 'todo')
 
@@ -50,7 +48,7 @@ async def index():
         Form(Input(name='title', placeholder='What is to be done?', required=True, maxlength=LONG, autocomplete='off', aria_label='New'),
              Button('Add'), hx_post=add, hx_on__after_request='if (event.detail.successful) this.reset()'),
         todo_list(), hx_swap='none', cls='todo'),
-        Pre(Code(f'{shell} {shlex.quote(str(file))} "insert into todo (title) values (\'From a terminal\')"'), tabindex=0, cls='command'),
+        Pre(Code(f'{shell} "insert into todo (title) values (\'From a terminal\')"'), tabindex=0, cls='command'),
         SSESource(changes, after=after), code=__file__)
 
 @rt
