@@ -11,13 +11,12 @@ import asyncio, codecs, inspect, math, socket, sys, threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, suppress
-from functools import partial
 from typing import Any
 
 from fastcore.xml import FT
 
 from .servers import Probe
-from .source import LIMIT, LINGER, check_source, close_apart, close_soon, drop_source, failure, logger, open_source
+from .source import LIMIT, LINGER, check_source, close_apart, drop_source, failure, logger, open_source
 
 # %% auto #0
 __all__ = ['tokens']
@@ -311,27 +310,22 @@ class _Tasked(ABC):
         self._characters, self._said = codecs.getincrementaldecoder('utf-16-le')('replace'), False
         self._loop = asyncio._get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        self._ending = self._begun = self._closing = False
+        self._ending = self._closing = False
 
     def start(self) -> None:
         "Begin to step, unless that was done."
-        if not self._task and not self._ending: self._run(self._gather)
+        if not self._task and not self._ending: self._run(self._gather())
 
-    def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._begin(work))
+        self._task = self._loop.create_task(work)
         self._task.add_done_callback(self._finish)
-
-    async def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._begun = True
-        await work()
 
     @abstractmethod
     async def _gather(self) -> None: "Step the stream, and close it."
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         error = failure(task)
-        if not self._begun: close_soon(self._stream)  # the loop was torn down before
         if self._ending and error and not task.cancelled(): logger.error("a model's stream failed as it was closed", exc_info=error)
         self.pieces.end(None if self._ending else error)
 
@@ -375,7 +369,7 @@ class _Ending(_Gathering):
         if self._ending: return
         self._ending = True
         self.pieces.clear()
-        if not self._task: self._run(partial(_close, self._stream))
+        if not self._task: self._run(_close(self._stream))
         elif not self._task.done(): asyncio.get_running_loop().call_soon(self._interrupt)  # not at once: it may not have started
         if self._task:
             _held.add(self._task)
@@ -398,7 +392,7 @@ class _Ending(_Gathering):
             if loop: loop.call_soon_threadsafe(self.end)
             else: close_apart(self._stream)
         except RuntimeError:  # the loop is closed
-            if not self._begun: close_apart(self._stream, loop)
+            if not self._task: close_apart(self._stream, loop)
 
 # %% ../../nbs/core/model.ipynb #942ad38e
 def _check_every(every: Any) -> None:

@@ -460,17 +460,12 @@ class Driver(_Ending):
         super().__init__()
         if needs_thread(source): check_threads()
         self._source, self._transform, self._last_event_id = source, transform, last_event_id
-        self._begun = False
 
     def on_ready(self, callback: Callable[[bool], None]) -> None:
         "Start. `callback(True)` is called, in a step of the source's task, as it suspends and frames wait; `callback(False)` at the end."
         self._notify, self._loop = callback, asyncio.get_running_loop()
         self._task = self._loop.create_task(Stepped(self._drive(), self._offer))
         self._task.add_done_callback(self._finish)
-
-    def _finish(self, task: asyncio.Task[Any] | None = None) -> None:
-        if task and not self._begun: drop_source(self._source)  # the loop was torn down before
-        super()._finish(task)
 
     def _offer(self) -> None:
         if self.pending: self._notify(True)
@@ -479,7 +474,7 @@ class Driver(_Ending):
     async def _pour(self, iterator: AsyncIterator[Any]) -> None: await pour(iterator, self._transform, self)
 
     async def _drive(self) -> None:
-        self._begun, iterator = True, None
+        iterator = None
         try:
             iterator = await self._open()
             await self._pour(iterator)
