@@ -665,7 +665,7 @@ RUN = [
     Mutation('a run goes on though nobody watches', 'broadcast/run.py',
         'if monotonic() - running.seen > patience: running.stop()',
         'pass',
-        'process/test_runs.py::test_a_run_goes_on_while_a_page_on_any_worker_watches_and_stops_then'),
+        'unit/test_run.py::test_a_page_that_watches_keeps_it_running_wherever_it_is_open'),
     Mutation('a script that stops a run leaves it', 'broadcast/run.py',
         'except asyncio.CancelledError: await self._end_at(end, run)', 'except asyncio.CancelledError: raise',
         'unit/test_run.py::test_a_script_that_stops_a_run_ends_what_its_owner_does_not'),
