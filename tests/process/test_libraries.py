@@ -41,8 +41,8 @@ async def test_threads_of_app_and_log_write_to_one_file(tmp_path):
 @pytest.mark.full
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize('pair', PAIRS)
-async def test_threads_of_app_and_log_write_to_one_file_for_a_minute(tmp_path, pair):
-    check_written(pair, await written(pair, tmp_path/'app.db', 60))
+async def test_threads_of_app_and_log_write_to_one_file_for_long(tmp_path, pair):
+    check_written(pair, await written(pair, tmp_path/'app.db', 8))
 
 
 # What is refused
