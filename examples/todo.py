@@ -12,14 +12,14 @@ from .layout import example
 
 rt = APIRouter('/todo')
 
-KEPT, LONG = 10, 60  # how many rows the table holds, and letters a title
+KEPT, LONG = 10, 60  # how many rows are kept, those added last, and letters of a title
 GONE = suppress(NotFoundError)  # somebody else was faster
 
 folder = TemporaryDirectory(prefix='fasthtml-sse-')  # it goes when the server does
 db = database(f'{folder.name}/todo.db')
+db.conn.set_busy_timeout(2000)  # ms that it waits while somebody else writes
 todo = db.t.todo.create(id=int, title=str, done=bool, pk='id', not_null=['title'], defaults=dict(done=False))
-db.execute('create trigger few after insert on todo begin '
-           f'delete from todo where id not in (select id from todo order by id desc limit {KEPT}); end')
+db.execute(f'create trigger few after insert on todo begin delete from todo where id <= new.id - {KEPT}; end')
 todo.insert_all([dict(title='Feed the starter'), dict(title='Buy rye flour', done=True), dict(title='Sharpen the bread knife')])
 
 shell = shlex.join([*(['sqlite3'] if which('sqlite3') else [sys.executable, '-m', 'apsw']), f'{folder.name}/todo.db'])
@@ -48,7 +48,7 @@ async def index():
         Form(Input(name='title', placeholder='What is to be done?', required=True, maxlength=LONG, autocomplete='off', aria_label='New'),
              Button('Add'), hx_post=add, hx_on__after_request='if (event.detail.successful) this.reset()'),
         todo_list(), hx_swap='none', cls='todo'),
-        Pre(Code(f'{shell} "insert into todo (title) values (\'From a terminal\')"'), tabindex=0, cls='command'),
+        Pre(Code(f'{shell} ".timeout 2000" "insert into todo (title) values (\'From a terminal\')"'), tabindex=0, cls='command'),
         SSESource(changes, after=after), code=__file__)
 
 @rt

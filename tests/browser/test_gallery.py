@@ -240,11 +240,14 @@ def test_two_windows_and_a_shell_change_one_list_and_keep_what_is_typed_in_a_row
         bob.fill('.todo form input', '<b>four</b>')
         bob.press('.todo form input', 'Enter')
         bob.check('#todo-2 [type=checkbox]')
+        until_titles(bob, 'one', 'two', 'three', '<b>four</b>')
         subprocess.run(shell_command(bob.content()), shell=True, check=True, timeout=20)
         bob.click('#todo-1 button')
         for page in (ann, bob): until_titles(page, 'two', 'three', '<b>four</b>', 'From a terminal')
-        assert ann.input_value('#todo-2 [name=title]') == 'two, and a half' and ann.is_checked('#todo-2 [type=checkbox]')
-        assert ann.evaluate('document.activeElement.closest("li").id') == 'todo-2' and bob.input_value('.todo form input') == ''
+        ann.wait_for_selector('#todo-2 :checked')
+        until(lambda: bob.input_value('.todo form input') == '')
+        assert ann.input_value('#todo-2 [name=title]') == 'two, and a half'
+        assert ann.evaluate('document.activeElement.closest("li").id') == 'todo-2'
         ann.press('#todo-2 [name=title]', 'Enter')
         ann.uncheck('#todo-2 [type=checkbox]')
         for page in (ann, bob):
