@@ -1,7 +1,6 @@
 "An answer that outlives its page: exact in every tab, whatever is cut, loaded anew, left and come back to, and made once."
 import asyncio, random
 from contextlib import contextmanager
-from itertools import product
 
 import pytest
 from fasthtml.common import A, Div, Title
@@ -14,10 +13,6 @@ from .live import BUILDS
 from .pages import HURRY, answer_from_npm, page_app
 
 few = [build if build in BUILDS[:1] else pytest.param(build, marks=pytest.mark.full) for build in BUILDS]
-
-OFTEN = (BUILDS[0], 'sqlite', 'text')  # the others are for `make test-all`
-WAYS = [pytest.param(*way, id='-'.join(way), marks=[] if way == OFTEN else pytest.mark.full)
-    for way in product((BUILDS[0], BUILDS[-1]), ('memory', 'sqlite'), ('append', 'text'))]
 
 
 def text(page): return page.evaluate('document.querySelector("#answer").textContent')
@@ -46,8 +41,8 @@ def served(chromium, tmp_path):
     return serving
 
 
-@pytest.mark.full  # test_watch has a harder one
-@pytest.mark.parametrize('build, kind, mode', WAYS)
+@pytest.mark.full  # test_watch has harder ones, where lines tear
+@pytest.mark.parametrize('build, kind, mode', [(BUILDS[0], 'sqlite', 'text')])
 def test_an_answer_is_exact_in_each_tab_through_breaks_and_reloads(served, build, kind, mode):
     chance = random.Random(f'{build} {kind} {mode}')
     with served(kind, build, mode) as (server, context):
