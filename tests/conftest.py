@@ -29,6 +29,12 @@ def pytest_addoption(parser):
 def anyio_backend(pytestconfig): return 'asyncio', {'debug': pytestconfig.getoption('debug_loops')}
 
 
+def is_ours(handle):
+    "Whether what will be called is the package's."
+    callback = handle._callback
+    while isinstance(callback, functools.partial): callback = callback.func
+    return (getattr(callback, '__module__', None) or '').startswith('fasthtml_sse')
+
 def leaving_no_task(test, limit):
     "`test`, which fails if it takes longer than `limit` seconds, or leaves a task, a timer or a hub behind."
     @functools.wraps(test)
@@ -40,7 +46,7 @@ def leaving_no_task(test, limit):
             await asyncio.wait(left, timeout=0.01)
         assert not left, 'tasks left behind'
         assert loop not in Hub._hubs, 'a hub left behind'
-        timers = [handle for handle in loop._scheduled if not handle.cancelled() and 'fasthtml_sse' in repr(handle)]
+        timers = [handle for handle in loop._scheduled if not handle.cancelled() and is_ours(handle)]
         assert not timers, 'timers left behind'
     checked.is_checked = True
     return checked

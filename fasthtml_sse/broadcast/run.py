@@ -152,7 +152,7 @@ class _Failing(Driver):
         try: await self._publish_all(iterator)
         except Exception as e:
             if not self.ended: self.error = e  # also if the source hangs in its `finally` now
-            self._loop.call_later(LINGER, self._finish)
+            self._linger = self._linger or self._loop.call_later(LINGER, self._finish)
             raise
 
     @abstractmethod

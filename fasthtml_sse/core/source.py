@@ -423,7 +423,7 @@ class _Ending(_Started):
         if self.ending or self.ended: return
         self.ending, self._words = True, words
         self._loop.call_soon(self._interrupt)  # not at once: the source may be the caller, or not have started
-        self._linger = self._loop.call_later(LINGER, self._finish)
+        self._linger = self._linger or self._loop.call_later(LINGER, self._finish)
 
     def _interrupt(self) -> None:
         if not self._closing: self._task.cancel()

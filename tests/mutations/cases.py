@@ -836,7 +836,7 @@ SOURCE = [
         'elif monotonic() > turn_ends:', 'elif False:', 'unit/test_response.py'),
     Mutation('a burst after a pause is cut', 'core/source.py', 'if frame and len(box.pending) == 1:', 'if False:', 'unit/test_response.py'),
     Mutation('a clean-up that takes too long holds the stream', 'core/source.py',
-        'self._linger = self._loop.call_later(LINGER, self._finish)', 'pass', 'unit/test_streaming.py'),
+        'self._linger = self._linger or self._loop.call_later(LINGER, self._finish)', 'pass', 'unit/test_streaming.py'),
     Mutation('the patience with a clean-up outlives it', 'core/source.py',
         'if self._linger: self._linger.cancel()', 'pass', 'unit/test_streaming.py'),
     Mutation('a cancellation within the source is a proper end', 'core/source.py',
