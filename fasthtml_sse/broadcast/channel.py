@@ -350,16 +350,19 @@ class Watch(_Looking):
 # %% ../../nbs/broadcast/channel.ipynb #2626749c
 class _Seeing(Feed):
     "A feed of what a view shows."
-    __slots__ = '_views', '_args', '_view', '_least', '_is_new'
+    __slots__ = '_views', '_args', '_view', '_least', '_is_new', '_has_joined'
 
     def __init__(self, log: Log, cursor: Cursor, snapshots: Snapshots, views: Views, args: tuple[Any, ...], is_new: bool):
         super().__init__(log, cursor, None, snapshots)
-        self._views, self._args, self._least, self._is_new = views, args, 0, is_new
+        self._views, self._args, self._least, self._is_new, self._has_joined = views, args, 0, is_new, False
 
-    def _enter(self) -> None: self._view: View = self._views.join(self._args, self)
+    def _enter(self) -> None:
+        self._view: View = self._views.join(self._args, self)
+        self._has_joined = True
 
     async def aclose(self) -> None:
-        self._views.leave(self._args, self)
+        if self._has_joined: self._views.leave(self._args, self)
+        self._has_joined = False
         await super().aclose()
 
 # %% ../../nbs/broadcast/channel.ipynb #60ba367a
@@ -379,6 +382,7 @@ class _Finding(_Seeing):
 class _Knowing(_Finding):
     "It knows up to where that is."
     __slots__ = ()
+    def lag(self, count: Callable[[frozenset[str] | None, int], int]) -> int: return 0 if self._knows() < 0 else super().lag(count)
     def _knows(self) -> int: return -1 if self._cursor.position is None else self._cursor.position
 
 # %% ../../nbs/broadcast/channel.ipynb #6e5a3267
@@ -403,7 +407,7 @@ class Sight(_Beating):
         if shown and shown.position >= self._least and min(self._view.news, shown.position) > self._knows():
             self._cursor.position, chunk = shown.position, shown.frame
         end = self._view.over
-        if end is None or self._knows() < end.position: return chunk
+        if end is None or self._knows() < end.position and not self._view.has_tried(end): return chunk
         self.ended = True
         return chunk + self._close(end)
 

@@ -155,9 +155,9 @@ def _check_tables(place: Place) -> None:
     raise ValueError(why)
 
 # %% ../../nbs/broadcast/library.ipynb #b7f7e942
-def inode(path: Path) -> int | None:
-    "What a file is known by to the system, whatever its name."
-    try: return os.stat(path).st_ino
+def inode(path: Path) -> tuple[int, int] | None:
+    "What a file is known by to the system, whatever its name: its volume, and its number there."
+    try: return (found := os.stat(path)).st_dev, found.st_ino
     except OSError: return None
 
 # %% ../../nbs/broadcast/library.ipynb #b1873e16

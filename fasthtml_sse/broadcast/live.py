@@ -7,7 +7,7 @@ Docs: https://fasthtml-sse.github.io/fasthtml-sse/broadcast/live.html.md"""
 # %% ../../nbs/broadcast/live.ipynb #f1353ce2
 from __future__ import annotations
 
-import asyncio, inspect
+import asyncio, inspect, re
 from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
@@ -24,11 +24,16 @@ from .cursor import Cursor
 from .log import Audience, Batch, End, Log, Reader, Section, topics_of, with_id
 from .store import Closed, LogError
 from ..core.response import SSEResponse, check_seconds
-from ..core.source import Caller, check_threads, failure, logger
+from ..core.source import Caller, failure, logger
 from ..core.swap import morph, sole_element
 
 # %% auto #0
 __all__ = ['View', 'Views', 'check_live', 'Live']
+
+# %% ../../nbs/broadcast/live.ipynb #f06bec4c
+def place_of(id: Any) -> str:
+    "The selector for an id, whatever characters it has."
+    return f'#{id}' if re.fullmatch(r'[\w-]+', str(id)) else f'[id="{id}"]'
 
 # %% ../../nbs/broadcast/live.ipynb #92a635a5
 def frame_for(made: Any) -> bytes:
@@ -39,7 +44,7 @@ def frame_for(made: Any) -> bytes:
     element = sole_element(made, ['the id of a live view'])
     if not element.attrs.get('id'):
         raise ValueError(f'a live view finds its place by the id of its element: give it one, as in {element.tag.title()}(…, id="todos")')
-    return frame_of(morph(element, element.attrs['id']))
+    return frame_of(morph(element, place_of(element.attrs['id'])))
 
 # %% ../../nbs/broadcast/live.ipynb #e1184b03
 class Shown(NamedTuple):
@@ -57,15 +62,17 @@ class Threads:
     def __init__(self) -> None: self._slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     async def call(self, fn: Callable[[], Any]) -> Any:
-        "What `fn()` gives. Who is cancelled, or waits for too long, does not wait for the thread."
-        async with self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(THREADS)):
-            check_threads()
-            caller = Caller()
-            future = caller.call(fn)
-            try: return await asyncio.shield(future)
-            finally:
-                future.add_done_callback(lambda done: done.exception())  # nobody may be there to take it
-                caller.stop() if future.done() else caller.abandon(lambda: None)
+        "What `fn()` gives. Who is cancelled, or waits for too long, does not wait for the thread, which keeps its slot."
+        slots = self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(THREADS))
+        await slots.acquire()
+        caller = Caller()
+        future = caller.call(fn)
+        caller.stop()
+        def returned(done: asyncio.Future[Any]) -> None:
+            slots.release()
+            done.exception()  # nobody may be there to take it
+        future.add_done_callback(returned)
+        async with asyncio.timeout(DEADLINE): return await asyncio.shield(future)
 
 # %% ../../nbs/broadcast/live.ipynb #9a4cc985
 class Left(Exception):
@@ -75,7 +82,7 @@ class Left(Exception):
 class Call:
     "One call of a function, for all who want what it shows at this place of the log."
     def __init__(self, position: int):
-        self.position, self.made, self._begun = position, Future[bytes](), False
+        self.position, self.made, self._begun, self._lock = position, Future[bytes](), False, Lock()
         self.made.set_running_or_notify_cancel()  # who gives up must not cancel it for the others
 
     def serves(self, position: int) -> bool:
@@ -85,13 +92,18 @@ class Call:
     def make(self, fn: Callable[[], Any]) -> None:
         "Call it, in a thread."
         self._begun = True
-        try: self.made.set_result(frame_for(fn()))
-        except StopIteration as e: self.made.set_exception(RuntimeError(f'it raised {e!r}'))  # which no future takes
-        except BaseException as e: self.made.set_exception(e)
+        try: made: Any = frame_for(fn())
+        except BaseException as e: made = e
+        with self._lock:
+            if self.made.done(): return  # it was given up
+            if isinstance(made, bytes): self.made.set_result(made)
+            elif isinstance(made, Exception) and not isinstance(made, StopIteration): self.made.set_exception(made)
+            else: self.made.set_exception(RuntimeError(f'it raised {made!r}'))  # which would end more than this call
 
-    def leave(self) -> None:
-        "Who was to make it does not wait any more."
-        if not self._begun: self.made.set_exception(Left())
+    def leave(self, error: Exception | None = None) -> None:
+        "Who was to make it does not wait any more, because of an `error` or not."
+        with self._lock:
+            if not self.made.done() and (error or not self._begun): self.made.set_exception(error or Left())
 
 # %% ../../nbs/broadcast/live.ipynb #fb2aa25d
 def is_async(fn: Callable[..., Any]) -> bool:
@@ -112,6 +124,10 @@ class _Shared:
                 if is_new: await self._threads.call(partial(call.make, fn))
                 return await asyncio.wrap_future(call.made), call.position
             except Left: continue
+            except TimeoutError as e:
+                self.forget(key)
+                call.leave(e)
+                raise
             finally:
                 if is_new: call.leave()
 
@@ -125,6 +141,16 @@ class _Shared:
         "Nobody is to wait for the last call any more."
         with self._lock: self._last.pop(key, None)
 
+# %% ../../nbs/broadcast/live.ipynb #c59e2520
+async def in_time(work: Coroutine[Any, Any, Any], context: Context) -> Any:
+    "What `work` gives. Raises `TimeoutError` if it takes too long, also if it does not heed that it is cancelled."
+    task = asyncio.get_running_loop().create_task(work, context=context)
+    try: done, _ = await asyncio.wait({task}, timeout=DEADLINE)
+    finally: task.cancel()
+    if not done: raise TimeoutError
+    if task.cancelled(): raise RuntimeError('it awaited something that was cancelled')
+    return task.result()
+
 # %% ../../nbs/broadcast/live.ipynb #002bee39
 class Calls(_Shared):
     "The calls of a live function, in this process."
@@ -134,13 +160,11 @@ class Calls(_Shared):
 
     async def make(self, key: Hashable, args: tuple[Any, ...], position: int) -> tuple[bytes, int]:
         "What the function gives, and up to where that is right. Raises what it raises, `TimeoutError` if it takes too long."
-        fn = partial(self._context.copy().run, self.fn, *args)
+        context = self._context.copy()
         try:
-            async with asyncio.timeout(DEADLINE):
-                return (frame_for(await fn()), position) if self._is_async else await self.share(key, fn, position)
-        except TimeoutError as e:
-            self.forget(key)
-            raise TimeoutError(f'it took more than {DEADLINE:g} s') from e
+            if self._is_async: return frame_for(await in_time(self.fn(*args), context)), position
+            return await self.share(key, partial(context.run, self.fn, *args), position)
+        except TimeoutError as e: raise TimeoutError(f'it took more than {DEADLINE:g} s') from e
 
 # %% ../../nbs/broadcast/live.ipynb #a1422db3
 class _Noting:
@@ -195,6 +219,10 @@ class _Rendering(_Noting):
         self._tried = 0  # up to where changes were tried to be shown
         self._is_wanted = False  # by a page that has nothing
 
+    def has_tried(self, end: End) -> bool:
+        "Whether what is shown, or failed to be, is that of the end."
+        return self._tried >= end.position and not self._is_wanted
+
     def _is_due(self) -> bool:
         self._look()
         return self._asks or self._is_wanted or self.news > self._tried
@@ -216,6 +244,7 @@ class _Rendering(_Noting):
 class _Working(_Rendering):
     "It works while it has pages."
     _task: asyncio.Task[None] | None = None
+    _told = 0  # the last change that pages were woken for
 
     def __init__(self, log: Log, topics: frozenset[str] | None, make: Make, every: float):
         super().__init__(log, topics, make, every)
@@ -224,9 +253,12 @@ class _Working(_Rendering):
 
     def wake(self, in_task: bool) -> None:
         "Something may have come."
-        news = self.news
         if self._is_due(): self._go()
-        elif self.news > news: self._pages.call(self._topic)  # it is shown already
+        elif self.news > self._told: self._tell()  # it is shown already
+
+    def _tell(self) -> None:
+        self._told = self.news
+        self._pages.call(self._topic)
 
     def _go(self) -> None:
         if self._task and not self._task.done() or not self._pages.readers: return
@@ -236,7 +268,7 @@ class _Working(_Rendering):
     async def _work(self) -> None:
         while self._pages.readers and self._is_due():
             if self._asks: await self._ask()
-            elif await self._render(): self._pages.call(self._topic)
+            elif await self._render() or self.over: self._tell()
 
     def _worked(self, task: asyncio.Task[None]) -> None:
         error = failure(task)
@@ -291,7 +323,7 @@ class Views:
     def join(self, args: tuple[Any, ...], page: Reader) -> View:
         "The view for these arguments, which `page` joins."
         here, key = key_here(args), key_of(args)
-        for gone in [each for each in list(self._open) if each[0].is_closed()]: self._open.pop(gone, None)
+        for gone in [each for each in list(self._open) if each[0].is_closed()]: self._calls.forget(self._open.pop(gone) and gone[1])
         if here not in self._open: self._open[here] = View(self._log, self.topics, partial(self._calls.make, key, args), self._every)
         self._open[here].join(page)
         return self._open[here]

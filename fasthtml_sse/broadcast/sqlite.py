@@ -130,8 +130,8 @@ class Files:
     "A file and its journal, which is the write-ahead log: whether they are still those that were opened."
     def __init__(self, path: Path):
         self.path, self.journal = path, Path(f'{path}-wal')
-        self._inode: int | None = None
-        self._journal_inode: int | None = None
+        self._inode: tuple[int, int] | None = None
+        self._journal_inode: tuple[int, int] | None = None
 
     def note(self) -> None:
         "They were opened."

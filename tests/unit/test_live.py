@@ -2,6 +2,8 @@
 import asyncio, logging, threading, time
 from collections import Counter
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
+from html import unescape
 
 import pytest
 from fasthtml.common import Div, Li, Titled, Ul
@@ -157,6 +159,28 @@ async def test_who_takes_nothing_for_a_while_gets_the_newest_alone():
         slow.free.set()
         await until_shown(slow, 100)
     assert shown(slow) in ([0, 100], [0, 1, 100])  # what was under way when it stopped
+
+
+async def test_news_that_a_page_that_comes_has_noted_reaches_all():
+    async with SQLite() as logs:
+        channel, other, shelf = opened(logs), Channel(logs.again()), Shelf()
+        live, heard = channel.live(shelf.render, 'books', every=0.001), threading.Event()
+        async with reading(live, after=await channel.tail()) as knowing:
+            await until(lambda: knowing.sent)
+            view = channel._readers.open()[0]._view
+            look = channel.log._store.news
+            channel.log._store.news = lambda after: heard.wait(PATIENCE) and look(after)
+            await asyncio.sleep(0.05)
+            await shelf.put(other, 'Emma')
+            async with reading(live) as new: await until_shown(new, 1)
+            wake, view.wake = view.wake, lambda in_task: None
+            heard.set()
+            await until(lambda: channel.log._history.end == 1)
+            await view.begin()  # as a page does that comes just then
+            view.wake = wake
+            wake(False)
+            await until_shown(knowing, 1)
+        await other.aclose()
 
 
 # How often
@@ -317,6 +341,78 @@ async def test_a_function_that_hangs_holds_up_nothing_else(monkeypatch, caplog, 
         await until_shown(client, 2)
         may.set()
     assert shown(client) == [0, 2]
+
+async def test_the_time_in_which_a_call_waits_for_a_thread_does_not_count(monkeypatch, caplog):
+    monkeypatch.setattr(module, 'DEADLINE', 0.5)
+    channel = Channel()
+    def slow(user):
+        time.sleep(0.1)
+        return Div(user, id='x')
+    live = channel.live(slow)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(reading(live, n)) for n in range(60)]
+        for client in clients: await until(lambda: events(client))
+    assert not caplog.records
+
+async def test_a_function_that_hangs_takes_threads_of_its_own_alone(monkeypatch, caplog):
+    monkeypatch.setattr(module, 'DEADLINE', 0.02)
+    channel, may = Channel(), threading.Event()
+    def hang(user): may.wait(PATIENCE); return Div(id='x')
+    hanging, before = channel.live(hang, every=0.001), threading.active_count()
+    async with AsyncExitStack() as stack:
+        for n in range(module.THREADS): await stack.enter_async_context(reading(hanging, n))
+        for _ in range(5):
+            await channel.publish('changed')
+            await asyncio.sleep(0.03)
+        assert threading.active_count() - before <= module.THREADS
+        async with reading(channel.live(lambda: Div(id='y'))) as quick: await until(lambda: events(quick))
+        may.set()
+
+async def test_a_function_runs_in_the_context_of_its_view():
+    channel, shelf = Channel(), ContextVar('shelf', default='none')
+    shelf.set('mine')
+    def render(): return Div(shelf.get(), id='x')
+    async def arender(): return render()
+    for fn in (render, arender):
+        async with reading(channel.live(fn)) as client: await until(lambda: events(client))
+        assert 'mine' in events(client)[0].data
+
+async def test_a_function_that_meets_a_cancellation_fails_and_is_logged(caplog):
+    channel = Channel()
+    async def awaits_what_was_cancelled():
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+    def exits(): raise SystemExit(3)
+    for fn, what in ((awaits_what_was_cancelled, 'something that was cancelled'), (exits, 'SystemExit(3)')):
+        async with reading(channel.live(fn)): await until(lambda: what in caplog.text)
+
+async def test_an_end_closes_its_pages_though_the_last_state_cannot_be_rendered(caplog):
+    channel, shelf, broken = Channel(), Shelf(), []
+    def render():
+        if broken: raise LookupError('no shelf')
+        return shelf.render()
+    live = channel.live(render, 'books', every=0.001)
+    async with reading(live) as client:
+        await until_shown(client, 0)
+        broken.append(True)
+        await channel.publish(None, 'books', end=True)
+        await client.over()
+    async with reading(live) as late: await late.over()
+    assert [[event.event for event in events(each)] for each in (client, late)] == [[None, 'close'], ['close']]
+
+SELECTORS = {'shelf': '#shelf', 'ä': '#ä', 7: '[id="7"]', 'todo.1': '[id="todo.1"]', 'a.b': '[id="a.b"]'}
+
+@pytest.mark.parametrize('id', SELECTORS)
+def test_any_id_is_found_again(id):
+    assert f'outerMorph:{SELECTORS[id]}' in unescape(module.frame_for(Div(id=id)).decode())
+
+async def test_a_page_that_was_never_begun_is_closed_without_a_word():
+    channel = Channel()
+    page = channel.live(lambda: Div(id='x')).response().open(None)
+    await page.aclose()
+    await page.aclose()
+    assert channel.stats().lag == 0
 
 async def test_what_cannot_be_shown_is_an_error_where_it_is_given():
     channel = Channel()
