@@ -80,9 +80,13 @@ class Wish(NamedTuple):
     {chr(10).join(_trims(topic, self.kept))}
 end'''
 
+# %% ../../nbs/broadcast/table.ipynb #c0ef6e32
+RESERVED = frozenset(['close', 'gap', 'message', 'error', 'open'])  # names of events that pages and browsers know
+
 # %% ../../nbs/broadcast/table.ipynb #3e9af192
 def check_table(db: Connection, name: str) -> None:
     "Raise `ValueError` unless the file has such a table, and it can have triggers."
+    if name in RESERVED: raise ValueError(f'an event that is named {name!r} has a meaning of its own in a page: take another name')
     if db.execute('pragma encoding').fetchone()[0] != 'UTF-8': raise ValueError('this file holds text in UTF-16, and events are UTF-8')
     query = "select name, type from pragma_table_list where schema = 'main' and name not like 'sqlite\\_%' escape '\\'"
     kinds = {table: kind for table, kind in db.execute(query).fetchall() if not table.startswith('sse_')}

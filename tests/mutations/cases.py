@@ -1389,7 +1389,7 @@ LIVE = [
         'async with asyncio.timeout(DEADLINE):', 'async with asyncio.timeout(None):',
         'unit/test_live.py::test_a_function_that_hangs_holds_up_nothing_else'),
     Mutation('the next call waits for one that hangs', 'broadcast/live.py',
-        '            self.forget(key)\n', '',
+        '                self.forget(key)\n                call.leave(e)', '                pass',
         'unit/test_live.py::test_a_function_that_hangs_holds_up_nothing_else'),
     Mutation('each loop calls for itself', 'broadcast/live.py',
         'and last.serves(position): return last, False', 'and False: return last, False',

@@ -724,3 +724,9 @@ async def test_each_committed_row_has_an_event_and_no_other_has_though_processes
         assert set(told['committed']) <= set(numbers) and count // 10 <= len(numbers) // 2 < count
         check_counts(db)
         check_whole(db)
+
+
+@pytest.mark.parametrize('name', ['close', 'gap', 'message', 'error', 'open'])
+async def test_a_table_whose_event_would_mean_something_else_is_refused(tmp_path, name):
+    async with app(tmp_path/'app.db', f'create table "{name}" (id integer primary key)') as (_, channel):
+        with pytest.raises(ValueError, match=f"named '{name}' has a meaning of its own"): channel.publish_table(name)

@@ -325,7 +325,7 @@ async def test_a_function_that_hangs_holds_up_nothing_else(monkeypatch, caplog, 
     monkeypatch.setattr(module, 'DEADLINE', 0.2)
     channel, shelf, may = Channel(), Shelf(), threading.Event()
     def hang():
-        if len(shelf.books) == 1: may.wait(PATIENCE)
+        if len(shelf.books) == 1: may.wait(3 * PATIENCE)
         return shelf.render()
     async def ahang():
         if len(shelf.books) == 1: await asyncio.sleep(PATIENCE)
