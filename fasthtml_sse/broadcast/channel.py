@@ -408,7 +408,6 @@ class Sight(_Beating):
             self._cursor.position, chunk = shown.position, shown.frame
         end = self._view.over
         if end is None or self._knows() < end.position and not self._view.has_tried(end): return chunk
-        self.ended = True
         return chunk + self._close(end)
 
 # %% ../../nbs/broadcast/channel.ipynb #1571e293

@@ -18,8 +18,8 @@ from urllib.parse import quote
 from weakref import WeakSet
 
 # %% auto #0
-__all__ = ['Connection', 'Library', 'connection_of', 'library_of', 'file_of', 'Place', 'place_of', 'is_apsw_loaded',
-           'others_tables', 'inode', 'enter', 'check_library', 'check_place']
+__all__ = ['Connection', 'Library', 'persistently', 'connection_of', 'library_of', 'file_of', 'Place', 'place_of',
+           'is_apsw_loaded', 'others_tables', 'inode', 'enter', 'check_library', 'check_place']
 
 # %% ../../nbs/broadcast/library.ipynb #e20e5d43
 class Rows(Protocol):
@@ -73,27 +73,31 @@ def _tuples(cursor: sqlite3.Cursor) -> None: cursor.row_factory = None
 PYTHONS = Library('sqlite3', sqlite3.Error, _connect, _is_busy, partial(Plain, plain=_tuples))
 
 # %% ../../nbs/broadcast/library.ipynb #8c8d0d55
-def persistently(fn: Callable[[], Any], busy: type[Exception], wait: float) -> Any:
-    "What `fn` gives, though it says for up to `wait` seconds that it is `busy`."
+BUSY = 0.01  # seconds between two attempts, where SQLite makes only one
+
+# %% ../../nbs/broadcast/library.ipynb #56e96c77
+def persistently(fn: Callable[[], Any], is_busy: Callable[[Exception], bool], wait: float) -> Any:
+    "What `fn` gives, though for up to `wait` seconds it fails because somebody else is busy."
     ends = monotonic() + wait
     while True:
         try: return fn()
-        except busy:
-            if monotonic() > ends: raise
-        sleep(0.01)
+        except Exception as e:
+            if not is_busy(e) or monotonic() > ends: raise
+        sleep(BUSY)
 
 # %% ../../nbs/broadcast/library.ipynb #a5fe97f1
 @cache
 def apsws() -> Library:
     "The library under fastlite."
     apsw = import_module('apsw')
+    def is_busy(error: Exception) -> bool: return isinstance(error, apsw.BusyError)
     def connect(path: Path, wait: float) -> Connection:
-        db = persistently(partial(apsw.Connection, str(path)), apsw.BusyError, wait)
+        db = persistently(partial(apsw.Connection, str(path)), is_busy, wait)
         db.set_busy_timeout(int(wait * 1000))
         opened: Connection = db
         return opened
     def plain(cursor: Any) -> None: cursor.row_trace = lambda cursor, row: row
-    return Library('apsw', apsw.Error, connect, lambda error: isinstance(error, apsw.BusyError), partial(Plain, plain=plain))
+    return Library('apsw', apsw.Error, connect, is_busy, partial(Plain, plain=plain))
 
 # %% ../../nbs/broadcast/library.ipynb #8e9ba8bf
 def connection_of(place: Any) -> Any:

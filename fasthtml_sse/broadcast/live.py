@@ -15,16 +15,16 @@ from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from fastcore.xml import FT
 
 from .checks import frame_of
 from .cursor import Cursor
 from .log import Audience, Batch, End, Log, Reader, Section, topics_of, with_id
+from .snapshot import Threads
 from .store import Closed, LogError
 from ..core.response import SSEResponse, check_seconds
-from ..core.source import Caller, failure, logger
+from ..core.source import failure, logger
 from ..core.swap import morph, sole_element
 
 # %% auto #0
@@ -54,25 +54,6 @@ class Shown(NamedTuple):
 
 # %% ../../nbs/broadcast/live.ipynb #933cf101
 DEADLINE = 10.0  # seconds that a call may take
-THREADS = 8  # calls of one function in threads at a time, in an event loop
-
-# %% ../../nbs/broadcast/live.ipynb #6d18f48e
-class Threads:
-    "Calls functions in threads, a few at a time."
-    def __init__(self) -> None: self._slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-
-    async def call(self, fn: Callable[[], Any]) -> Any:
-        "What `fn()` gives. Who is cancelled, or waits for too long, does not wait for the thread, which keeps its slot."
-        slots = self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(THREADS))
-        await slots.acquire()
-        caller = Caller()
-        future = caller.call(fn)
-        caller.stop()
-        def returned(done: asyncio.Future[Any]) -> None:
-            slots.release()
-            done.exception()  # nobody may be there to take it
-        future.add_done_callback(returned)
-        async with asyncio.timeout(DEADLINE): return await asyncio.shield(future)
 
 # %% ../../nbs/broadcast/live.ipynb #9a4cc985
 class Left(Exception):
@@ -121,7 +102,7 @@ class _Shared:
         while True:
             call, is_new = self._join(key, position)
             try:
-                if is_new: await self._threads.call(partial(call.make, fn))
+                if is_new: await self._threads.call(partial(call.make, fn), DEADLINE)
                 return await asyncio.wrap_future(call.made), call.position
             except Left: continue
             except TimeoutError as e:
@@ -311,28 +292,36 @@ class View(_Working):
 
 # %% ../../nbs/broadcast/live.ipynb #f02538fb
 def key_of(args: tuple[Any, ...]) -> Hashable: return tuple((type(arg), arg) for arg in args)
-def key_here(args: tuple[Any, ...]) -> tuple[asyncio.AbstractEventLoop, Hashable]: return asyncio.get_running_loop(), key_of(args)
 
 # %% ../../nbs/broadcast/live.ipynb #74ee3b5a
 class Views:
     "The views of one function."
     def __init__(self, log: Log, topics: frozenset[str] | None, fn: Callable[..., Any], every: float):
         self.topics, self._log, self._calls, self._every = topics, log, Calls(fn), every
-        self._open: dict[tuple[asyncio.AbstractEventLoop, Hashable], View] = {}
+        self._open: dict[asyncio.AbstractEventLoop, dict[Hashable, View]] = {}
 
     def join(self, args: tuple[Any, ...], page: Reader) -> View:
         "The view for these arguments, which `page` joins."
-        here, key = key_here(args), key_of(args)
-        for gone in [each for each in list(self._open) if each[0].is_closed()]: self._calls.forget(self._open.pop(gone) and gone[1])
-        if here not in self._open: self._open[here] = View(self._log, self.topics, partial(self._calls.make, key, args), self._every)
-        self._open[here].join(page)
-        return self._open[here]
+        key, here = key_of(args), self._here()
+        if key not in here: here[key] = View(self._log, self.topics, partial(self._calls.make, key, args), self._every)
+        here[key].join(page)
+        return here[key]
 
     def leave(self, args: tuple[Any, ...], page: Reader) -> None:
-        here = key_here(args)
-        if not self._open[here].leave(page): return
-        del self._open[here]
-        self._calls.forget(key_of(args))
+        key, here = key_of(args), self._here()
+        if here[key].leave(page): self._forget(here, key)
+        if not here: del self._open[asyncio.get_running_loop()]
+
+    def _here(self) -> dict[Hashable, View]:
+        "Those of the running loop. Loops that were closed are forgotten."
+        for loop in [loop for loop in list(self._open) if loop.is_closed()]:
+            gone = self._open.pop(loop, {})
+            for key in list(gone): self._forget(gone, key)
+        return self._open.setdefault(asyncio.get_running_loop(), {})
+
+    def _forget(self, views: dict[Hashable, View], key: Hashable) -> None:
+        del views[key]
+        self._calls.forget(key)
 
 # %% ../../nbs/broadcast/live.ipynb #3386ba48
 def check_live(fn: Any, every: Any) -> None:

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from ..core.source import Caller
 
 # %% auto #0
-__all__ = ['Snapshots']
+__all__ = ['Threads', 'Snapshots']
 
 # %% ../../nbs/broadcast/snapshot.ipynb #bd2331fc
 _VALUES = str, bytes, int, float, bool, complex, type(None)
@@ -47,28 +47,34 @@ def same(fn: Callable[..., Any]) -> Hashable:
 # %% ../../nbs/broadcast/snapshot.ipynb #fd1e87c9
 THREADS = 8  # calls in threads at a time in an event loop, those among them that nobody waits for any more
 
-_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+# %% ../../nbs/broadcast/snapshot.ipynb #02fc66fe
+class Threads:
+    "Calls functions in threads, a few at a time."
+    def __init__(self) -> None: self._slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
-async def _call_in_thread(fn: Callable[[], Any]) -> Any:
-    slots = _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(THREADS))
-    await slots.acquire()
-    caller = Caller()
-    future = caller.call(fn)
-    caller.stop()
-    def returned(done: asyncio.Future[Any]) -> None:
-        slots.release()
-        done.exception()  # nobody may be there to take it
-    future.add_done_callback(returned)
-    return await asyncio.shield(future)  # who gives up does not free the thread
+    async def call(self, fn: Callable[[], Any], seconds: float | None = None) -> Any:
+        "What `fn()` gives. Raises `TimeoutError` if that takes more `seconds` once it has a thread. Who gives up does not free the thread."
+        slots = self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(THREADS))
+        await slots.acquire()
+        caller = Caller()
+        future = caller.call(fn)
+        caller.stop()
+        def returned(done: asyncio.Future[Any]) -> None:
+            slots.release()
+            done.exception()  # nobody may be there to take it
+        future.add_done_callback(returned)
+        async with asyncio.timeout(seconds): return await asyncio.shield(future)
 
 # %% ../../nbs/broadcast/snapshot.ipynb #3de64f35
 DEADLINE = 10.0  # seconds that a call may take, with the waiting for a thread
+
+_threads = Threads()
 
 async def call(fn: Callable[[], Any]) -> Any:
     "What `fn()` gives; in a thread unless it is async. Raises `TimeoutError` if that takes too long."
     try:
         async with asyncio.timeout(DEADLINE):
-            made = fn() if inspect.iscoroutinefunction(fn) else await _call_in_thread(fn)
+            made = fn() if inspect.iscoroutinefunction(fn) else await _threads.call(fn)
             return await made if inspect.isawaitable(made) else made
     except TimeoutError as e: raise TimeoutError(f'a snapshot took more than {DEADLINE:g} s: {fn!r:.80}') from e
 

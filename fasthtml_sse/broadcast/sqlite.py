@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Condition, local
-from time import monotonic, sleep, time
+from time import monotonic, time
 from typing import Any, NamedTuple
 
 from ..core.response import check_seconds
 from .library import Connection, Library, Place, connection_of, file_of, inode, library_of, place_of
-from .library import check_library, check_place, enter, is_apsw_loaded, others_tables
+from .library import check_library, check_place, enter, is_apsw_loaded, others_tables, persistently
 from .log import IN_ALL, check_count, numbered
 from .store import Change, First, LogError, News, Page, Post, Record, Refused, Row
 from .stored import StoredLog
@@ -91,17 +91,10 @@ def savepoint(db: Connection) -> Iterator[None]:
 
 # %% ../../nbs/broadcast/sqlite.ipynb #789fff7f
 WAIT = 5.0  # seconds that a writer waits for another one
-BUSY = 0.01  # seconds between two attempts, where SQLite makes only one
 
 def use_journal(db: Connection, is_busy: Callable[[Exception], bool]) -> None:
     "Have the file use a write-ahead log. SQLite does not wait here for one who writes to it, or does the same, so this does."
-    ends = monotonic() + WAIT
-    while True:
-        try: db.execute('pragma journal_mode = wal').close()
-        except Exception as e:
-            if not is_busy(e) or monotonic() > ends: raise
-        else: return
-        sleep(BUSY)
+    persistently(lambda: db.execute('pragma journal_mode = wal').close(), is_busy, WAIT)
 
 # %% ../../nbs/broadcast/sqlite.ipynb #65e4a651
 def version_of(db: Connection) -> int:

@@ -10,6 +10,7 @@ from fasthtml.common import Div, Li, Titled, Ul
 
 import fasthtml_sse.broadcast.live as module
 from fasthtml_sse import Channel, EventParser, LogError
+from fasthtml_sse.broadcast.snapshot import THREADS
 from tests.support.asgi import Client
 from tests.support.clock import PATIENCE, until
 from tests.support.logs import SQLite, on_every_log, opened
@@ -360,11 +361,11 @@ async def test_a_function_that_hangs_takes_threads_of_its_own_alone(monkeypatch,
     def hang(user): may.wait(PATIENCE); return Div(id='x')
     hanging, before = channel.live(hang, every=0.001), threading.active_count()
     async with AsyncExitStack() as stack:
-        for n in range(module.THREADS): await stack.enter_async_context(reading(hanging, n))
+        for n in range(THREADS): await stack.enter_async_context(reading(hanging, n))
         for _ in range(5):
             await channel.publish('changed')
             await asyncio.sleep(0.03)
-        assert threading.active_count() - before <= module.THREADS
+        assert threading.active_count() - before <= THREADS
         async with reading(channel.live(lambda: Div(id='y'))) as quick: await until(lambda: events(quick))
         may.set()
 
